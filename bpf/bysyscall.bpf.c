@@ -1,0 +1,474 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+/*
+ * Keeps the cell of each CPU true, and registers the processes that read them.
+ *
+ * Two kinds of programs write cells. bysys_switch runs with interrupts off, so
+ * nothing comes between its stores. The others run in the context of the task
+ * that they write about and may be preempted half way; then bysys_switch
+ * rewrites the whole cell each time somebody is switched in, and when their
+ * task is back the cell is that task's again. So whatever order the stores
+ * take, a task that returns to user mode finds a cell that is wholly its own.
+ */
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "bysyscall.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+/* NR_CPUS is at most 8192 on x86; a loop over CPUs ends where the map ends. */
+#define MAX_CPUS 8192
+
+enum hook_bits {
+#define HOOK_BIT(bit, name, where) HOOK_##name = 1 << bit,
+	BYSYSCALL_HOOKS(HOOK_BIT)
+};
+
+/* The wrappers whose row names the hook bysys_creds. */
+enum wrapper_bits {
+#define bysys_switch HOOK_bysys_switch
+#define bysys_filter HOOK_bysys_filter
+#define bysys_creds HOOK_bysys_creds
+#define CREDS_BIT(bit, name, hooks) +((hooks) & HOOK_bysys_creds ? 1 << bit : 0)
+	CREDS_FLAGS = 0 BYSYSCALL_WRAPPERS(CREDS_BIT),
+#undef bysys_switch
+#undef bysys_filter
+#undef bysys_creds
+};
+
+/* Whether bysys_creds is attached; set before loading. */
+const volatile bool creds_hooked = false;
+
+/* Wrappers that may be published. 0 until the service is complete and again from its stop on. */
+volatile __u32 enabled_wrappers = 0;
+
+union element {
+	struct bysyscall_header header;
+	struct bysyscall_cell cell;
+};
+_Static_assert(sizeof(struct bysyscall_header) == BYSYSCALL_CELL_SIZE, "the header is one element");
+_Static_assert(sizeof(struct bysyscall_cell) == BYSYSCALL_CELL_SIZE, "a cell is one element");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 2); /* the loader sets 1 + CPUs */
+	__type(key, __u32);
+	__type(value, union element);
+} bysys_cells SEC(".maps");
+
+/* What the programs must remember about a CPU and users need not see. */
+#define PREEMPTED_SLOTS 8
+struct cpu_state {
+	/* Thread group that the cell describes while it has flags. */
+	__u64 process;
+	/* Tasks that were preempted on this CPU with migration disabled. */
+	__u64 preempted[PREEMPTED_SLOTS];
+	__u32 preempted_count;
+	/* More than the slots hold: from then on, no credentials on this CPU. */
+	__u32 overflowed;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* the loader sets the number of CPUs */
+	__type(key, __u32);
+	__type(value, struct cpu_state);
+} bysys_cpus SEC(".maps");
+
+/* The mark of a registered process lies in the storage of its group leader. */
+struct mark {
+	/* Not 0: something may answer this process's system calls in the kernel's place. */
+	volatile __u32 real_calls_only;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct mark);
+} bysys_marks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bysyscall_service);
+} bysys_service SEC(".maps");
+
+static __always_inline struct bysyscall_cell *cell_of(__u32 cpu)
+{
+	__u32 index = cpu + 1;
+
+	return bpf_map_lookup_elem(&bysys_cells, &index);
+}
+
+/*
+ * The address of a task only ever identifies it here; nothing follows it. Read
+ * as a number, so that the verifier lets it be stored and compared.
+ */
+static __always_inline __u64 identity(const void *task)
+{
+	__u64 number = (__u64)task;
+
+	asm volatile("" : "+r"(number));
+	return number;
+}
+
+static __always_inline struct mark *mark_of(struct task_struct *leader)
+{
+	/* Spares the helper call for nearly every task of a machine. */
+	if (!leader || !leader->bpf_storage)
+		return NULL;
+	return bpf_task_storage_get(&bysys_marks, leader, 0, 0);
+}
+
+/*
+ * Which wrappers may answer for this task now. A tracer, a seccomp filter or
+ * syscall user dispatch may be emulating system calls, so they get them all.
+ * A tracer cannot act before its tracee has stopped, and so been switched.
+ */
+static __always_inline __u32 allowed(struct task_struct *task, struct mark *mark)
+{
+	unsigned long emulated =
+		1UL << bpf_core_enum_value(enum syscall_work_bit, SYSCALL_WORK_BIT_SECCOMP) |
+		1UL << bpf_core_enum_value(enum syscall_work_bit, SYSCALL_WORK_BIT_SYSCALL_TRACE) |
+		1UL << bpf_core_enum_value(enum syscall_work_bit, SYSCALL_WORK_BIT_SYSCALL_EMU) |
+		1UL << bpf_core_enum_value(enum syscall_work_bit, SYSCALL_WORK_BIT_SYSCALL_USER_DISPATCH);
+
+	if (mark->real_calls_only || task->ptrace || task->thread_info.syscall_work & emulated)
+		return 0;
+	return enabled_wrappers;
+}
+
+/* kernel/pid.c, pid_vnr(): the number in the namespace that the pid was made in. */
+static __always_inline __u32 number_of(struct pid *pid)
+{
+	__u32 level, number = 0;
+
+	if (!pid)
+		return 0;
+	level = pid->level;
+	if (level == 0)
+		return pid->numbers[0].nr;
+	bpf_probe_read_kernel(&number, sizeof(number),
+			      (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+				      level * bpf_core_type_size(struct upid));
+	return number;
+}
+
+/*
+ * kernel/user_namespace.c, from_kuid(), for maps of up to five extents.
+ * An id that the map lacks would read as the overflow id, which the
+ * administrator can set, so it counts as unknown like a map not yet written.
+ */
+static __always_inline bool map_id(struct uid_gid_map *map, __u32 id, __u32 *mapped)
+{
+	__u32 extents = map->nr_extents;
+
+	if (extents > UID_GID_MAP_MAX_BASE_EXTENTS)
+		return false;
+#pragma unroll
+	for (int i = 0; i < UID_GID_MAP_MAX_BASE_EXTENTS; i++) {
+		__u32 lower = map->extent[i].lower_first;
+
+		if (i < extents && id - lower < map->extent[i].count) {
+			*mapped = map->extent[i].first + (id - lower);
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * A task in user mode has one set of credentials; in the kernel `cred` may for
+ * a while be somebody else's (override_creds), `real_cred` never is.
+ */
+static __always_inline bool fill_credentials(struct bysyscall_cell *cell, struct task_struct *task)
+{
+	const struct cred *cred = task->real_cred;
+	struct user_namespace *ns = cred->user_ns;
+
+	if (ns->level == 0) {
+		cell->uid = cred->uid.val;
+		cell->euid = cred->euid.val;
+		cell->suid = cred->suid.val;
+		cell->gid = cred->gid.val;
+		cell->egid = cred->egid.val;
+		cell->sgid = cred->sgid.val;
+		return true;
+	}
+	return map_id(&ns->uid_map, cred->uid.val, &cell->uid) &&
+	       map_id(&ns->uid_map, cred->euid.val, &cell->euid) &&
+	       map_id(&ns->uid_map, cred->suid.val, &cell->suid) &&
+	       map_id(&ns->gid_map, cred->gid.val, &cell->gid) &&
+	       map_id(&ns->gid_map, cred->egid.val, &cell->egid) &&
+	       map_id(&ns->gid_map, cred->sgid.val, &cell->sgid);
+}
+
+/*
+ * Describes `task`, current or about to be, in the cell of this CPU.
+ *
+ * The exchange is a full barrier between giving the flags and looking again
+ * whether they may be given: whoever forbids them on another CPU first says so
+ * and then takes them away (take_flags_away), so one of the two sees the other.
+ * The second look also covers a caller that was preempted after the first one.
+ */
+static __always_inline void publish(__u32 cpu, struct bysyscall_cell *cell, struct cpu_state *state,
+				    struct task_struct *task, struct task_struct *leader,
+				    struct mark *mark)
+{
+	__u32 first = allowed(task, mark), flags = first;
+
+	cell->pid = number_of(leader->thread_pid);
+	cell->tid = number_of(task->thread_pid);
+	if (!cell->pid || !cell->tid)
+		flags = 0;
+	if (!creds_hooked || state->preempted_count || state->overflowed ||
+	    !fill_credentials(cell, task))
+		flags &= ~CREDS_FLAGS;
+	state->process = identity(leader);
+	cell->seq++;
+	__sync_lock_test_and_set(&cell->flags, flags);
+	if (allowed(task, mark) != first) {
+		cell->flags = 0;
+		cell->seq++;
+	}
+}
+
+static long take_flags_from(__u32 cpu, __u64 *process)
+{
+	struct cpu_state *state = bpf_map_lookup_elem(&bysys_cpus, &cpu);
+	struct bysyscall_cell *cell = cell_of(cpu);
+
+	if (!state || !cell)
+		return 1;
+	if (*process && state->process != *process)
+		return 0;
+	cell->flags = 0;
+	__sync_fetch_and_add(&cell->seq, 1);
+	return 0;
+}
+
+/*
+ * Takes the flags from the cells that describe one process, or all. What
+ * forbids them (real_calls_only, enabled_wrappers) must have been stored.
+ *
+ * A reader that saw a flag here before read the sequence number before as
+ * well, so it will not accept what it read if it ends up on this CPU again.
+ */
+static __always_inline void take_flags_away(__u64 process)
+{
+	__u32 barrier = 0;
+
+	__sync_lock_test_and_set(&barrier, 1);
+	bpf_loop(MAX_CPUS, take_flags_from, &process, 0);
+}
+
+/* Publishes the current task, if it is registered, after something of it has changed. */
+static __always_inline void publish_current(struct task_struct *task)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct cpu_state *state = bpf_map_lookup_elem(&bysys_cpus, &cpu);
+	struct bysyscall_cell *cell = cell_of(cpu);
+	struct task_struct *leader = task->group_leader;
+	struct mark *mark;
+
+	if (!cell || !state)
+		return;
+	mark = mark_of(leader);
+	if (mark) {
+		publish(cpu, cell, state, task, leader, mark);
+	} else if (cell->flags) {
+		cell->flags = 0;
+		cell->seq++;
+	}
+}
+
+/*
+ * A fexit program is not run when a task that was preempted inside it still
+ * has not finished on this CPU (kernel/bpf/trampoline.c, __bpf_prog_enter_recur),
+ * so as long as such a task exists a change of credentials could be missed.
+ * Inside it a task has migration disabled. Tasks are remembered by address, for
+ * one that was preempted before the hooks were attached must not be counted out.
+ */
+static __always_inline void note_preempted(struct cpu_state *state, struct task_struct *prev,
+					   struct task_struct *next)
+{
+	if (!creds_hooked || !bpf_core_field_exists(prev->migration_disabled))
+		return;
+	if (next->migration_disabled && state->preempted_count) {
+		__u64 task = identity(next);
+#pragma unroll
+		for (int i = 0; i < PREEMPTED_SLOTS; i++) {
+			if (state->preempted[i] == task) {
+				state->preempted[i] = 0;
+				state->preempted_count--;
+			}
+		}
+	}
+	if (prev->migration_disabled) {
+		__u64 task = identity(prev);
+		bool placed = false;
+#pragma unroll
+		for (int i = 0; i < PREEMPTED_SLOTS; i++) {
+			if (!placed && !state->preempted[i]) {
+				state->preempted[i] = task;
+				state->preempted_count++;
+				placed = true;
+			}
+		}
+		if (!placed)
+			state->overflowed = 1;
+	}
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(bysys_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct cpu_state *state = bpf_map_lookup_elem(&bysys_cpus, &cpu);
+	struct bysyscall_cell *cell = cell_of(cpu);
+	struct task_struct *leader;
+	struct mark *mark;
+
+	if (!state || !cell)
+		return 0;
+	note_preempted(state, prev, next);
+	/* Without user memory it will not run user code: the cell is nobody's meanwhile. */
+	if (!next->mm)
+		return 0;
+	leader = next->group_leader;
+	mark = mark_of(leader);
+	if (mark)
+		publish(cpu, cell, state, next, leader, mark);
+	else if (cell->flags)
+		cell->flags = 0;
+	return 0;
+}
+
+/* A child process inherits the mark; a new thread has it with its group leader. */
+SEC("tp_btf/task_newtask")
+int BPF_PROG(bysys_newtask, struct task_struct *task, __u64 clone_flags)
+{
+	struct task_struct *parent = bpf_get_current_task_btf();
+	struct mark *mark, *inherited;
+
+	if (clone_flags & CLONE_THREAD)
+		return 0;
+	inherited = mark_of(parent->group_leader);
+	if (!inherited)
+		return 0;
+	mark = bpf_task_storage_get(&bysys_marks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (mark)
+		mark->real_calls_only = inherited->real_calls_only;
+	return 0;
+}
+
+/* The new image registers for itself, if it has the library at all. */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(bysys_exec, struct task_struct *task)
+{
+	struct task_struct *leader = task->group_leader;
+
+	if (!mark_of(leader))
+		return 0;
+	bpf_task_storage_delete(&bysys_marks, leader);
+	publish_current(task);
+	return 0;
+}
+
+/*
+ * Every way to install a seccomp filter allocates a BPF program, and with it
+ * this per-CPU struct, in the context of the task and before the filter acts
+ * (kernel/bpf/core.c, bpf_prog_alloc). The process makes real calls from here
+ * on, for good: other threads may get the filter by SECCOMP_FILTER_FLAG_TSYNC.
+ * The size is argument 3, before Linux 6.0 argument 2; the other one is then a
+ * bool or the alignment, and to be wrong about it only costs speed.
+ */
+SEC("tp_btf/percpu_alloc_percpu")
+int bysys_filter(__u64 *args)
+{
+	__u64 size = bpf_core_type_size(struct bpf_prog_stats);
+	struct task_struct *leader;
+	struct mark *mark;
+
+	if (args[2] != size && args[3] != size)
+		return 0;
+	leader = bpf_get_current_task_btf()->group_leader;
+	mark = mark_of(leader);
+	if (!mark)
+		return 0;
+	mark->real_calls_only = 1;
+	take_flags_away(identity(leader));
+	return 0;
+}
+
+/* commit_creds() is the one place where a task's own credentials change. */
+SEC("fexit/commit_creds")
+int BPF_PROG(bysys_creds)
+{
+	publish_current(bpf_get_current_task_btf());
+	return 0;
+}
+
+/* Reading the registration file runs this in the reader's context, once for the one element. */
+SEC("iter/bpf_map_elem")
+int bysys_register(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct bysyscall_service *service = ctx->value;
+	struct bysyscall_record record = {};
+	struct task_struct *task;
+
+	if (!service)
+		return 0;
+	task = bpf_get_current_task_btf();
+	record.abi_version = service->abi_version;
+	record.record_size = sizeof(record);
+	record.cell_size = BYSYSCALL_CELL_SIZE;
+	record.cell_count = service->cell_count;
+	record.generation = service->generation;
+	record.seccomp_mode = task->seccomp.mode;
+	record.flags = service->record_flags;
+	if (enabled_wrappers &&
+	    bpf_task_storage_get(&bysys_marks, task->group_leader, 0, BPF_LOCAL_STORAGE_GET_F_CREATE)) {
+		record.flags |= BYSYSCALL_RECORD_REGISTERED;
+		publish_current(task);
+	}
+	bpf_seq_write(ctx->meta->seq, &record, sizeof(record));
+	return 0;
+}
+
+SEC("syscall")
+int bysys_control(struct bysyscall_control *control)
+{
+	if (control->operation == BYSYSCALL_CONTROL_ENABLE)
+		enabled_wrappers = control->wrappers;
+	if (control->operation == BYSYSCALL_CONTROL_STOP) {
+		enabled_wrappers = 0;
+		take_flags_away(0);
+	}
+	return 0;
+}
+
+static struct bysyscall_count counted;
+
+/* Opened and read by `bysyscall status`, under its lock: one reader at a time. */
+SEC("iter/task")
+int bysys_count(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+
+	if (!task) {
+		bpf_seq_write(ctx->meta->seq, &counted, sizeof(counted));
+		counted.processes = counted.threads = 0;
+		return 0;
+	}
+	if (mark_of(task->group_leader)) {
+		counted.threads++;
+		if (identity(task) == identity(task->group_leader))
+			counted.processes++;
+	}
+	return 0;
+}
