@@ -170,7 +170,7 @@ static __always_inline bool map_id(struct uid_gid_map *map, __u32 id, __u32 *map
 	if (extents > UID_GID_MAP_MAX_BASE_EXTENTS)
 		return false;
 #pragma unroll
-	for (int i = 0; i < UID_GID_MAP_MAX_BASE_EXTENTS; i++) {
+	for (__u32 i = 0; i < UID_GID_MAP_MAX_BASE_EXTENTS; i++) {
 		__u32 lower = map->extent[i].lower_first;
 
 		if (i < extents && id - lower < map->extent[i].count) {
@@ -215,7 +215,7 @@ static __always_inline bool fill_credentials(struct bysyscall_cell *cell, struct
  * and then takes them away (take_flags_away), so one of the two sees the other.
  * The second look also covers a caller that was preempted after the first one.
  */
-static __always_inline void publish(__u32 cpu, struct bysyscall_cell *cell, struct cpu_state *state,
+static __always_inline void publish(struct bysyscall_cell *cell, struct cpu_state *state,
 				    struct task_struct *task, struct task_struct *leader,
 				    struct mark *mark)
 {
@@ -279,7 +279,7 @@ static __always_inline void publish_current(struct task_struct *task)
 		return;
 	mark = mark_of(leader);
 	if (mark) {
-		publish(cpu, cell, state, task, leader, mark);
+		publish(cell, state, task, leader, mark);
 	} else if (cell->flags) {
 		cell->flags = 0;
 		cell->seq++;
@@ -342,7 +342,7 @@ int BPF_PROG(bysys_switch, bool preempt, struct task_struct *prev, struct task_s
 	leader = next->group_leader;
 	mark = mark_of(leader);
 	if (mark)
-		publish(cpu, cell, state, next, leader, mark);
+		publish(cell, state, next, leader, mark);
 	else if (cell->flags)
 		cell->flags = 0;
 	return 0;
@@ -413,24 +413,35 @@ int BPF_PROG(bysys_creds)
 	return 0;
 }
 
+/* A function of its own, so that BTF tells the loader the layout of the record. */
+static __noinline void fill_record(struct bysyscall_record *record,
+				   const struct bysyscall_service *service)
+{
+	record->abi_version = service->abi_version;
+	record->record_size = sizeof(*record);
+	record->cell_size = BYSYSCALL_CELL_SIZE;
+	record->cell_count = service->cell_count;
+	record->generation = service->generation;
+	record->flags = service->record_flags;
+}
+
 /* Reading the registration file runs this in the reader's context, once for the one element. */
 SEC("iter/bpf_map_elem")
 int bysys_register(struct bpf_iter__bpf_map_elem *ctx)
 {
-	struct bysyscall_service *service = ctx->value;
 	struct bysyscall_record record = {};
+	struct bysyscall_service *service;
 	struct task_struct *task;
+	__u32 zero = 0;
 
+	if (!ctx->value)
+		return 0;
+	service = bpf_map_lookup_elem(&bysys_service, &zero);
 	if (!service)
 		return 0;
 	task = bpf_get_current_task_btf();
-	record.abi_version = service->abi_version;
-	record.record_size = sizeof(record);
-	record.cell_size = BYSYSCALL_CELL_SIZE;
-	record.cell_count = service->cell_count;
-	record.generation = service->generation;
+	fill_record(&record, service);
 	record.seccomp_mode = task->seccomp.mode;
-	record.flags = service->record_flags;
 	if (enabled_wrappers &&
 	    bpf_task_storage_get(&bysys_marks, task->group_leader, 0, BPF_LOCAL_STORAGE_GET_F_CREATE)) {
 		record.flags |= BYSYSCALL_RECORD_REGISTERED;

@@ -7,6 +7,8 @@
 //! and who reads each field.
 #![no_std]
 
+use core::ffi::CStr;
+
 include!(concat!(env!("OUT_DIR"), "/header.rs"));
 
 /// A place in the kernel where one of our programs is attached.
@@ -32,9 +34,9 @@ pub struct Wrapper {
 /// Own bpffs instance with what every user may open, and its files.
 pub const PUBLIC_DIR: &str = "/run/bysyscall";
 /// Reading this registers the process and answers a [`Record`].
-pub const REGISTER_PATH: &str = "/run/bysyscall/register";
+pub const REGISTER_PATH: &CStr = c"/run/bysyscall/register";
 /// Pin of the cells map.
-pub const CELLS_PATH: &str = "/run/bysyscall/cells";
+pub const CELLS_PATH: &CStr = c"/run/bysyscall/cells";
 /// Read-only overlay over a bpffs with a second pin of every hook. Whoever has
 /// mapped the file named after the generation keeps the hooks attached.
 pub const HOLD_DIR: &str = "/run/bysyscall-hold";

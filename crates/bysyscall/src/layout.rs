@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! Asserts, when compiled, that the Rust structs are the C structs: each field
+//! against the BTF that the compiler made of `bpf/bysyscall.h`.
+
+use core::mem::{offset_of, size_of};
+
+use crate::bpf::types;
+
+/// Same size, and each named field at the same place with the same size.
+macro_rules! assert_same {
+    ($rust:ident, $c:ident { $($field:ident),* $(,)? }) => {
+        const _: () = {
+            use bysyscall_abi::$rust;
+            assert!(size_of::<$rust>() == size_of::<types::$c>());
+            $(assert!(offset_of!($rust, $field) == offset_of!(types::$c, $field));)*
+            // Names every field of both, so that one more on either side does not compile.
+            #[allow(unused_variables, clippy::no_effect_underscore_binding, reason = "only compiled")]
+            fn same_fields(rust: $rust, c: types::$c) {
+                let $rust { $($field),* } = rust;
+                $(let rust_size = size_of_val(&$field);)*
+                let types::$c { $($field),*, .. } = c;
+            }
+        };
+    };
+}
+
+assert_same!(Header, bysyscall_header { abi_version, cell_size, cell_count, reserved0, generation, reserved });
+assert_same!(Cell, bysyscall_cell { seq, flags, pid, tid, uid, euid, suid, gid, egid, sgid, reserved });
+assert_same!(Record, bysyscall_record { abi_version, record_size, cell_size, cell_count, generation, flags, seccomp_mode });
+assert_same!(Control, bysyscall_control { operation, wrappers });
+assert_same!(Count, bysyscall_count { processes, threads });
+assert_same!(Service, bysyscall_service {
+    generation, started_at, abi_version, record_flags, hooks, wrappers, cell_count, reserved, version
+});

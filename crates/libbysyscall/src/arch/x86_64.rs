@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! x86-64: the CPU number, the system call instruction, `syscall()` and `prctl()`.
+
+use core::arch::{asm, naked_asm, x86_64::__cpuid_count};
+use core::ffi::{c_int, c_long};
+
+use crate::sys::__errno_location;
+use crate::{state, wrappers};
+
+/// The CPU that runs us, as the kernel left it for the vDSO's `getcpu`
+/// (`arch/x86/include/asm/segment.h`): the number in the low bits, the node above.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Cpu(u64);
+
+impl Cpu {
+    const NUMBER_BITS: u32 = 12;
+
+    /// Index of this CPU's cell.
+    #[inline(always)]
+    pub fn number(self) -> usize {
+        (self.0 & ((1 << Self::NUMBER_BITS) - 1)) as usize
+    }
+
+    /// By `rdpid`, which [`has_rdpid`] must have found. A compiler barrier as
+    /// well: what is read between two of these stays between them.
+    #[inline(always)]
+    pub fn by_rdpid() -> Self {
+        let cpu: u64;
+        // SAFETY: reads a register; callers have seen that the instruction exists. Memory is
+        // declared as touched so that the compiler keeps the order of the reads around it.
+        unsafe { asm!("rdpid {}", out(reg) cpu, options(nostack, preserves_flags)) };
+        Self(cpu)
+    }
+
+    /// By the limit of the segment that the kernel sets up on each CPU
+    /// (`GDT_ENTRY_CPUNODE`, `arch/x86/include/asm/segment.h`). Works on every
+    /// CPU, and is a compiler barrier as well.
+    #[inline(always)]
+    pub fn by_lsl() -> Self {
+        const CPUNODE_SELECTOR: u64 = 15 * 8 + 3;
+        let cpu: u64;
+        // SAFETY: reads a segment limit; Linux has had this segment since 2.6.23. Memory is declared
+        // as touched so that the compiler keeps the order of the reads around it.
+        unsafe { asm!("lsl {cpu}, {selector}", cpu = out(reg) cpu, selector = in(reg) CPUNODE_SELECTOR, options(nostack)) };
+        Self(cpu)
+    }
+}
+
+/// Whether `rdpid` exists and tells the same as `lsl`; a hypervisor that leaves
+/// its register unset must not be believed.
+pub fn has_rdpid() -> bool {
+    const LEAF_7_ECX_RDPID: u32 = 1 << 22;
+    if __cpuid_count(0, 0).eax < 7 || __cpuid_count(7, 0).ecx & LEAF_7_ECX_RDPID == 0 {
+        return false;
+    }
+    // We may be moved to another CPU between the two, but hardly each time.
+    (0..8).any(|_| Cpu::by_rdpid() == Cpu::by_lsl())
+}
+
+/// Makes a system call; returns what the kernel returns, `-errno` on failure.
+///
+/// # Safety
+///
+/// As the system call itself.
+#[inline(always)]
+pub unsafe fn raw_syscall(number: c_long, arguments: [usize; 4]) -> c_long {
+    let result: c_long;
+    // SAFETY: the kernel's calling convention; what the call does is the caller's to answer for.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number => result,
+            in("rdi") arguments[0],
+            in("rsi") arguments[1],
+            in("rdx") arguments[2],
+            in("r10") arguments[3],
+            out("rcx") _,
+            out("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}
+
+/// `mmap()` of a file from its start, which needs all six arguments.
+///
+/// # Safety
+///
+/// As `mmap` without `MAP_FIXED`: always fine, apart from what is done with the memory.
+pub unsafe fn mmap_file(length: usize, protection: c_int, flags: c_int, fd: c_int) -> c_long {
+    let result: c_long;
+    // SAFETY: as in raw_syscall.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number::MMAP => result,
+            in("rdi") 0usize,
+            in("rsi") length,
+            in("rdx") protection as usize,
+            in("r10") flags as usize,
+            in("r8") fd as usize,
+            in("r9") 0usize,
+            out("rcx") _,
+            out("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}
+
+/// System call numbers (`arch/x86/entry/syscalls/syscall_64.tbl`).
+pub mod number {
+    #![allow(missing_docs, reason = "the names say it")]
+    use core::ffi::c_long;
+    pub const READ: c_long = 0;
+    pub const WRITE: c_long = 1;
+    pub const CLOSE: c_long = 3;
+    pub const MMAP: c_long = 9;
+    pub const MUNMAP: c_long = 11;
+    pub const OPENAT: c_long = 257;
+    pub const PRCTL: c_long = 157;
+    pub const SECCOMP: c_long = 317;
+    pub const BPF: c_long = 321;
+
+    pub const GETPID: c_long = 39;
+    pub const GETTID: c_long = 186;
+    pub const GETUID: c_long = 102;
+    pub const GETEUID: c_long = 107;
+    pub const GETGID: c_long = 104;
+    pub const GETEGID: c_long = 108;
+    pub const GETRESUID: c_long = 118;
+    pub const GETRESGID: c_long = 120;
+}
+
+/// `syscall(2)`: the numbers of the wrappers go to the wrappers, all others to
+/// the kernel with all six arguments, as libc's does.
+///
+/// Nothing is kept on the stack around the instruction, as a child made by
+/// `vfork` or `clone` returns from here on a stack that is not its own. Takes
+/// the arguments of the libc function, which Rust has no way to declare.
+///
+/// # Safety
+///
+/// As the system call itself.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn syscall() -> c_long {
+    naked_asm!(
+        "cmp rdi, {gettid}", // the highest of the wrappers' numbers
+        "ja 3f",
+        "je {gettid_wrapper}",
+        "cmp edi, {getpid}",
+        "je {getpid_wrapper}",
+        "cmp edi, {getuid}",
+        "jb 2f",
+        "je {getuid_wrapper}",
+        "cmp edi, {getgid}",
+        "je {getgid_wrapper}",
+        "cmp edi, {geteuid}",
+        "je {geteuid_wrapper}",
+        "cmp edi, {getegid}",
+        "je {getegid_wrapper}",
+        "cmp edi, {getresuid}",
+        "je 5f",
+        "cmp edi, {getresgid}",
+        "je 6f",
+        "cmp edi, {prctl}",
+        "je 7f",
+        // The kernel's answer.
+        "2:",
+        "mov rax, rdi",
+        "mov rdi, rsi",
+        "mov rsi, rdx",
+        "mov rdx, rcx",
+        "mov r10, r8",
+        "mov r8, r9",
+        "mov r9, [rsp + 8]",
+        "syscall",
+        "cmp rax, -4095",
+        "jae 4f",
+        "ret",
+        "3:",
+        "cmp rdi, {seccomp}",
+        "jne 2b",
+        "jmp 8f",
+        // The kernel's error.
+        "4:",
+        "neg eax",
+        "push rax",
+        "call {errno_location}",
+        "pop rcx",
+        "mov [rax], ecx",
+        "mov rax, -1",
+        "ret",
+        "5:",
+        "mov rdi, rsi",
+        "mov rsi, rdx",
+        "mov rdx, rcx",
+        "jmp {getresuid_wrapper}",
+        "6:",
+        "mov rdi, rsi",
+        "mov rsi, rdx",
+        "mov rdx, rcx",
+        "jmp {getresgid_wrapper}",
+        // Something may answer system calls in the kernel's place from here on.
+        "7:",
+        "cmp esi, {set_seccomp}",
+        "je 8f",
+        "cmp esi, {set_dispatch}",
+        "jne 2b",
+        "8:",
+        "push rdi",
+        "push rsi",
+        "push rdx",
+        "push rcx",
+        "push r8",
+        "push r9",
+        "sub rsp, 8",
+        "call {real_calls_only}",
+        "add rsp, 8",
+        "pop r9",
+        "pop r8",
+        "pop rcx",
+        "pop rdx",
+        "pop rsi",
+        "pop rdi",
+        "jmp 2b",
+        getpid = const number::GETPID,
+        gettid = const number::GETTID,
+        getuid = const number::GETUID,
+        getgid = const number::GETGID,
+        geteuid = const number::GETEUID,
+        getegid = const number::GETEGID,
+        getresuid = const number::GETRESUID,
+        getresgid = const number::GETRESGID,
+        prctl = const number::PRCTL,
+        seccomp = const number::SECCOMP,
+        set_seccomp = const state::PR_SET_SECCOMP,
+        set_dispatch = const state::PR_SET_SYSCALL_USER_DISPATCH,
+        getpid_wrapper = sym wrappers::getpid,
+        gettid_wrapper = sym wrappers::gettid,
+        getuid_wrapper = sym wrappers::getuid,
+        getgid_wrapper = sym wrappers::getgid,
+        geteuid_wrapper = sym wrappers::geteuid,
+        getegid_wrapper = sym wrappers::getegid,
+        getresuid_wrapper = sym wrappers::getresuid,
+        getresgid_wrapper = sym wrappers::getresgid,
+        errno_location = sym __errno_location,
+        real_calls_only = sym state::real_calls_only,
+    )
+}
+
+/// `prctl(2)`, which can install what answers system calls in the kernel's
+/// place: the same as through `syscall()`.
+///
+/// # Safety
+///
+/// As the system call itself.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn prctl() -> c_int {
+    naked_asm!(
+        "mov r9, r8",
+        "mov r8, rcx",
+        "mov rcx, rdx",
+        "mov rdx, rsi",
+        "movsxd rsi, edi",
+        "mov edi, {prctl}",
+        "jmp {syscall}",
+        prctl = const number::PRCTL,
+        syscall = sym syscall,
+    )
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! Reading the cell of the CPU that runs us.
+
+use core::ptr::read_volatile;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
+
+use bysyscall_abi::Cell;
+
+use crate::arch::Cpu;
+use crate::state;
+
+/// Why a cell gave no answer.
+enum Refused {
+    /// The kernel says that this wrapper must make the real call.
+    Off,
+    /// We were switched out while reading; another attempt may do.
+    Disturbed,
+}
+
+/// Reads from the cell of this CPU: `read` gets it and must read it volatile.
+///
+/// The order is the proof. While we stay on the CPU that `cpu` named first,
+/// its cell is ours. If we left it, then at the end either we are on another
+/// CPU, or we have come back and the kernel has counted `seq` up on our way in.
+/// The writer runs on the same CPU, so compiler barriers are all it takes:
+/// getting the CPU number is one, and volatile reads keep their order.
+///
+/// # Safety
+///
+/// `cells` must point to the mapped cells, one for each CPU there can be.
+#[inline(always)]
+unsafe fn attempt<T>(
+    cells: *const Cell,
+    bit: u32,
+    cpu: impl Fn() -> Cpu,
+    read: impl Fn(*const Cell) -> T,
+) -> Result<T, Refused> {
+    let here = cpu();
+    // SAFETY: the kernel numbers CPUs below the count that it made cells for; what is mapped stays.
+    let (cell, seq, value, flags) = unsafe {
+        let cell = cells.add(here.number());
+        let seq = read_volatile(&raw const (*cell).seq);
+        let value = read(cell);
+        (cell, seq, value, read_volatile(&raw const (*cell).flags))
+    };
+    if flags & (1 << bit) == 0 {
+        return Err(Refused::Off);
+    }
+    // SAFETY: as above.
+    if cpu() != here || unsafe { read_volatile(&raw const (*cell).seq) } != seq {
+        return Err(Refused::Disturbed);
+    }
+    Ok(value)
+}
+
+/// The answer of the wrapper with this bit, or that of the real call.
+#[inline(always)]
+pub fn answer<T>(bit: u32, read: impl Fn(*const Cell) -> T + Copy, real: impl Fn() -> T) -> T {
+    let cells = state::DIRECT[bit as usize].load(Relaxed);
+    if !cells.is_null() {
+        // SAFETY: the constructor sets the pointer to mapped cells, and only where rdpid works.
+        if let Ok(value) = unsafe { attempt(cells, bit, Cpu::by_rdpid, read) } {
+            return value;
+        }
+    }
+    answer_slowly(bit, read, real)
+}
+
+/// The same with all that the shortest way leaves out: more attempts, CPUs
+/// without `rdpid`, counting, the real call.
+#[cold]
+#[inline(never)]
+fn answer_slowly<T>(bit: u32, read: impl Fn(*const Cell) -> T, real: impl Fn() -> T) -> T {
+    const ATTEMPTS: usize = 4;
+    if state::WANTED.load(Relaxed) & (1 << bit) != 0 {
+        let cells = state::CELLS.load(Relaxed);
+        let by_lsl = state::BY_LSL.load(Relaxed);
+        let cpu = || if by_lsl { Cpu::by_lsl() } else { Cpu::by_rdpid() };
+        for _ in 0..ATTEMPTS {
+            // SAFETY: CELLS was set to mapped cells before WANTED got its bits.
+            match unsafe { attempt(cells, bit, cpu, &read) } {
+                Ok(value) => {
+                    count(&state::BYPASSED, bit);
+                    return value;
+                }
+                Err(Refused::Off) => break,
+                Err(Refused::Disturbed) => {}
+            }
+        }
+    }
+    count(&state::REAL, bit);
+    real()
+}
+
+fn count(counters: &[AtomicU64], bit: u32) {
+    if state::COUNTING.load(Relaxed)
+        && let Some(counter) = counters.get(bit as usize)
+    {
+        counter.fetch_add(1, Relaxed);
+    }
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! The constructor: registers the process and maps the cells.
+
+use core::ffi::{CStr, c_char, c_int};
+use core::sync::atomic::Ordering::Relaxed;
+
+use bysyscall_abi as abi;
+use bysyscall_abi::{Cell, Header, Record, WRAPPERS};
+
+use crate::sys::{Errno, File, find_variable, is_secure_execution, stack_top, unmap};
+use crate::{arch, log, state};
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static CONSTRUCTOR: extern "C" fn(c_int, *const *const c_char, *const *const c_char) = constructor;
+
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static DESTRUCTOR: extern "C" fn() = destructor;
+
+extern "C" fn destructor() {
+    log::report();
+}
+
+extern "C" fn constructor(_: c_int, _: *const *const c_char, environment: *const *const c_char) {
+    if is_secure_execution() {
+        return;
+    }
+    // SAFETY: glibc passes the environment to constructors (elf/dl-init.c, call_init).
+    let variable = |name: &[u8]| unsafe { find_variable(environment, name) };
+    if let Some(level) = variable(b"BYSYSCALL_LOG") {
+        log::set_level(level);
+    }
+    let disabled = variable(b"BYSYSCALL_DISABLE").map_or(0, disabled_wrappers);
+    let wanted = WRAPPERS.iter().fold(0, |bits, wrapper| bits | 1 << wrapper.bit) & !disabled;
+    if wanted == 0 {
+        return;
+    }
+    let by_lsl = variable(b"BYSYSCALL_CPU_NUMBER") == Some(b"lsl") || !arch::has_rdpid();
+    match connect() {
+        Ok(cells) => answer_from(cells, wanted, by_lsl),
+        Err(failure) => log::not_bypassing(failure.what, failure.errno),
+    }
+}
+
+/// Lets the wrappers in `wanted` answer from the cells.
+fn answer_from(cells: *mut Cell, wanted: u32, by_lsl: bool) {
+    state::STACK_TOP.store(stack_top(), Relaxed);
+    state::CELLS.store(cells, Relaxed);
+    state::BY_LSL.store(by_lsl, Relaxed);
+    // The slower way needs the stores above, and a signal handler may be what takes it.
+    core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::Release);
+    state::WANTED.store(wanted, Relaxed);
+    if by_lsl || state::COUNTING.load(Relaxed) {
+        return;
+    }
+    for (bit, pointer) in state::DIRECT.iter().enumerate() {
+        if wanted & (1 << bit) != 0 {
+            pointer.store(cells, Relaxed);
+        }
+    }
+}
+
+/// `BYSYSCALL_DISABLE`: `1` for all wrappers, or names separated by commas.
+fn disabled_wrappers(list: &[u8]) -> u32 {
+    if list == b"1" {
+        return !0;
+    }
+    let named = |wrapper: &&abi::Wrapper| {
+        list.split(|&byte| byte == b',').any(|name| name.trim_ascii() == wrapper.name.as_bytes())
+    };
+    WRAPPERS.iter().filter(named).fold(0, |bits, wrapper| bits | 1 << wrapper.bit)
+}
+
+/// Why the process makes real calls only.
+struct Failure {
+    what: &'static str,
+    errno: Option<Errno>,
+}
+
+fn failed(what: &'static str) -> impl Fn(Errno) -> Failure {
+    move |errno| Failure { what, errno: Some(errno) }
+}
+
+fn refused(what: &'static str) -> Failure {
+    Failure { what, errno: None }
+}
+
+/// Registers the process and maps the cells; answers the cell of CPU 0.
+fn connect() -> Result<*mut Cell, Failure> {
+    let register = File::open(abi::REGISTER_PATH)
+        .map_err(failed("cannot open /run/bysyscall/register; is the service running?"))?;
+    // SAFETY: a record is all integers.
+    let record = unsafe { register.read::<Record>() }
+        .map_err(failed("cannot read /run/bysyscall/register"))?
+        .ok_or_else(|| refused("the service is of another version"))?;
+    drop(register);
+    if record.abi_version != abi::ABI_VERSION
+        || record.record_size as usize != size_of::<Record>()
+        || record.cell_size as usize != size_of::<Cell>()
+    {
+        return Err(refused("the service is of another version"));
+    }
+    if record.flags & abi::RECORD_REGISTERED == 0 {
+        return Err(refused("the service is starting or stopping"));
+    }
+    if record.seccomp_mode != 0 {
+        return Err(refused("the process has a seccomp filter"));
+    }
+    if record.flags & abi::RECORD_HELD != 0 {
+        hold(record.generation).map_err(failed("cannot map the file in /run/bysyscall-hold"))?;
+    }
+    let cells = File::open_pin(abi::CELLS_PATH).map_err(failed("cannot open /run/bysyscall/cells"))?;
+    let length = size_of::<Header>() + record.cell_count as usize * size_of::<Cell>();
+    let map = cells.map_shared(length).map_err(failed("cannot map /run/bysyscall/cells"))?;
+    // SAFETY: the mapping starts with a header, which no longer changes.
+    let header = unsafe { *map.cast::<Header>() };
+    if header.abi_version != record.abi_version
+        || header.cell_size != record.cell_size
+        || header.cell_count != record.cell_count
+        || header.generation != record.generation
+    {
+        // SAFETY: nobody has seen the mapping yet.
+        unsafe { unmap(map, length) };
+        return Err(refused("the service was restarted meanwhile"));
+    }
+    // SAFETY: the cells follow the header.
+    Ok(unsafe { map.cast::<Header>().add(1) }.cast_mut().cast())
+}
+
+/// Keeps the hooks of this start of the service attached for as long as this
+/// address space lives, whatever happens to the pins: see docs/design.md.
+fn hold(generation: u64) -> Result<(), Errno> {
+    const DIR: &[u8] = abi::HOLD_DIR.as_bytes();
+    let mut path = [0; DIR.len() + 18];
+    let (dir, rest) = path.split_at_mut(DIR.len());
+    dir.copy_from_slice(DIR);
+    let Some((slash, digits)) = rest.split_first_mut() else { return Ok(()) };
+    *slash = b'/';
+    for (index, digit) in digits.iter_mut().take(16).enumerate() {
+        let nibble = (generation >> (60 - 4 * index) & 15) as u8;
+        *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    }
+    let path = CStr::from_bytes_until_nul(&path).unwrap_or(c"");
+    File::open(path)?.hold()
+}

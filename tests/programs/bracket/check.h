@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//
+// The bracket: each answer of a wrapper stands between two real calls and must equal one of them.
+// A value that cannot change gives the same real answer twice, so there the rule is equality.
+
+#ifndef CHECK_H
+#define CHECK_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+// What is asked: libc's symbols, as this program was linked; `dlopen-late` puts others here.
+struct wrappers {
+	pid_t (*getpid)(void);
+	pid_t (*gettid)(void);
+	uid_t (*getuid)(void);
+	uid_t (*geteuid)(void);
+	gid_t (*getgid)(void);
+	gid_t (*getegid)(void);
+	int (*getresuid)(uid_t *, uid_t *, uid_t *);
+	int (*getresgid)(gid_t *, gid_t *, gid_t *);
+	long (*syscall)(long, ...);
+};
+extern struct wrappers wrappers;
+
+// Shared by all processes of one run, those that exec'ed too.
+struct score {
+	atomic_long answers;
+	atomic_long mismatches;
+	atomic_long failures;
+	atomic_int described;
+
+	// Changes of ids that another thread of the process has begun and ended. A bracket that more
+	// than one change overlaps proves nothing about an answer that equals neither end.
+	atomic_long begun;
+	atomic_long ended;
+
+	// For the scenarios' own use; zero at the start of each.
+	_Atomic uint32_t gate;
+	_Atomic uint32_t arrived;
+	atomic_long told;
+};
+extern struct score *score;
+
+// The name that messages carry.
+extern const char *scenario_name;
+
+// Maps the score of the run: a new one, or that of the process that exec'ed this one. True for the latter.
+int score_open(void);
+
+// Asks all sixteen forms once (check_all) or more often. Neither uses libc beyond the wrappers, nor
+// errno unless a real call fails, so they may run where libc may not: signal handlers, children
+// that share memory, threads without a TCB of their own.
+void check_all(void);
+void check_times(long times);
+
+// One comparison that a scenario made itself.
+void check_equal(const char *what, long got, long wanted);
+
+// Something other than a wrapper went wrong: the run fails.
+void fail(const char *what, long value);
+
+// Decimal text of `value` at the end of `buffer`; returns where it begins.
+#define DECIMAL_SIZE 24
+char *decimal(char buffer[DECIMAL_SIZE], long value);
+
+#endif
