@@ -8,11 +8,13 @@ use libbpf_cargo::SkeletonBuilder;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let bpf = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../../bpf");
-    let skeleton = Path::new(&env::var("OUT_DIR")?).join("bysyscall.skel.rs");
+    let out = env::var("OUT_DIR")?;
+    let out = Path::new(&out);
     SkeletonBuilder::new()
         .source(bpf.join("bysyscall.bpf.c"))
         .clang_args(["-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-mcpu=v3"])
-        .build_and_generate(&skeleton)?;
+        .obj(out.join("bysyscall.bpf.o"))
+        .build_and_generate(out.join("bysyscall.skel.rs"))?;
     println!("cargo:rerun-if-changed={}", bpf.display());
     // Where `make install` puts the library; the default is the path that users know.
     println!("cargo:rerun-if-env-changed=LIBDIR");

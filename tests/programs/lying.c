@@ -28,7 +28,10 @@ __attribute__((constructor)) static void configure(void)
 
 static int lies(void)
 {
-	return atomic_fetch_add(&asked, 1) % every == every - 1;
+	// Each process in another phase: of many children that ask little, some must hear a lie.
+	const unsigned long phase = (unsigned long)real(SYS_getpid) * 31;
+
+	return (atomic_fetch_add(&asked, 1) + phase) % every == 0;
 }
 
 static long spoil(long result)

@@ -3,47 +3,60 @@
 
 use std::ffi::CString;
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::offset_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Mutex;
 
 use anyhow::{Context, Result, anyhow};
-use bysyscall_abi as abi;
-use bysyscall_abi::{Control, HOOKS, Hook};
-use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{Link, MapCore, MapFlags, Object, PrintLevel, ProgramInput, libbpf_sys, set_print};
+use bysyscall_abi::{Control, HOOKS, Hook, Service};
+use libbpf_rs::{
+    Link, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, PrintLevel, Program, ProgramMut, libbpf_sys,
+    set_print,
+};
 
 use crate::kernel;
 
-#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::undocumented_unsafe_blocks, reason = "generated")]
+/// The types of the object's BTF, as Rust; for [`crate::layout`].
+#[allow(
+    missing_docs,
+    unused,
+    non_snake_case,
+    clippy::all,
+    clippy::undocumented_unsafe_blocks,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "generated"
+)]
 mod skeleton {
     include!(concat!(env!("OUT_DIR"), "/bysyscall.skel.rs"));
 }
 pub use skeleton::types;
 
-/// Programs that are not attached to a hook.
-pub const REGISTER: &str = "bysys_register";
-/// The program that changes what running programs publish.
+const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/bysyscall.bpf.o"));
+
+/// The program that answers who reads the registration file.
+const REGISTER: &str = "bysys_register";
+/// The program that changes what the other programs publish.
 pub const CONTROL: &str = "bysys_control";
 /// The iterator that counts registered tasks.
 pub const COUNT: &str = "bysys_count";
-/// The map of cells.
-pub const CELLS: &str = "bysys_cells";
+const CELLS: &str = "bysys_cells";
+const CPUS: &str = "bysys_cpus";
 /// The map with what the service knows of itself.
 pub const SERVICE: &str = "bysys_service";
 
-/// What libbpf has said since it was last asked.
-static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// What libbpf has said since it was last asked to do something.
+static SAID: Mutex<String> = Mutex::new(String::new());
 
 fn remember(_: PrintLevel, text: String) {
     if let Ok(mut said) = SAID.lock() {
-        said.push(text.trim_end().to_owned());
+        said.push_str(&text);
     }
 }
 
-/// Keeps libbpf from printing; a failure comes with what it had to say.
+/// Keeps libbpf from printing; its words are for [`verifier_said`].
 pub fn quiet_libbpf() {
     set_print(Some((PrintLevel::Warn, remember)));
 }
@@ -54,30 +67,223 @@ fn forget_said() {
     }
 }
 
-/// The verifier's last words, if it was the verifier that refused.
+/// The verifier's last words, if it was the verifier that refused a program.
 fn verifier_said() -> Option<String> {
-    let said = SAID.lock().ok()?.join("\n");
-    let lines: Vec<&str> = said.lines().map(str::trim).collect();
-    let end = lines.iter().position(|line| line.starts_with("processed ") || line.contains("END PROG LOAD LOG"))?;
-    lines[..end].last().map(|line| (*line).to_owned())
+    let said = SAID.lock().ok()?;
+    let log = said.split("BEGIN PROG LOAD LOG --").nth(1)?;
+    let words = log.lines().map(str::trim).filter(|line| !line.is_empty());
+    let words = words.take_while(|line| !line.starts_with("processed ") && !line.contains("END PROG LOAD LOG"));
+    words.last().map(str::to_owned)
 }
 
-/// A loaded object, with all its programs but the hooks that were left out.
-pub struct Loaded {
-    object: Object,
-    cell_count: u32,
-}
-
-/// Loads the object with these hooks (bits of [`HOOKS`]).
-fn load(hooks: u32) -> Result<Loaded> {
-    let cell_count = kernel::possible_cpus()?;
-    let mut storage = MaybeUninit::uninit();
-    let mut open = skeleton::BysyscallSkelBuilder::default().open(&mut storage)?;
-    open.maps.bysys_cells.set_max_entries(1 + cell_count)?;
-    open.maps.bysys_cpus.set_max_entries(cell_count)?;
-    let creds = HOOKS.iter().find(|hook| hook.name == "bysys_creds").map_or(0, |hook| 1 << hook.bit);
-    if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
-        rodata.creds_hooked = MaybeUninit::new(hooks & creds != 0);
+/// Why something failed, with what the verifier had to say.
+fn explain(error: libbpf_rs::Error) -> anyhow::Error {
+    match verifier_said() {
+        Some(words) => anyhow!("{error:#}: {words}"),
+        None => anyhow!("{error:#}"),
     }
-    todo!()
+}
+
+/// Loads the object with the hooks in `hooks` (bits of [`HOOKS`]) and, if
+/// asked, the programs that are no hooks.
+fn load(hooks: u32, with_others: bool) -> Result<Object> {
+    forget_said();
+    let cpus = kernel::possible_cpus()?;
+    let mut open = ObjectBuilder::default().open_memory(OBJECT).map_err(explain)?;
+    for mut map in open.maps_mut() {
+        match map.name().to_str() {
+            Some(CELLS) => map.set_max_entries(1 + cpus).map_err(explain)?,
+            Some(CPUS) => map.set_max_entries(cpus).map_err(explain)?,
+            Some(name) if name.ends_with(".rodata") => {
+                let creds = HOOKS.iter().any(|hook| hook.name == "bysys_creds" && hooks & 1 << hook.bit != 0);
+                if let Some(value) = map.initial_value_mut() {
+                    value[offset_of!(types::rodata, creds_hooked)] = u8::from(creds);
+                }
+            }
+            _ => {}
+        }
+    }
+    for mut program in open.progs_mut() {
+        let hook = HOOKS.iter().find(|hook| program.name() == hook.name);
+        program.set_autoload(hook.map_or(with_others, |hook| hooks & 1 << hook.bit != 0));
+    }
+    open.load().map_err(explain)
+}
+
+/// Whether the kernel takes a hook: loads and attaches it alone, and lets go.
+pub fn probe(hook: &Hook) -> Result<()> {
+    let object = load(1 << hook.bit, false)?;
+    program(&object, hook.name)?.attach().map(drop).map_err(explain)
+}
+
+fn program<'obj>(object: &'obj Object, name: &str) -> Result<ProgramMut<'obj>> {
+    object.progs_mut().find(|program| program.name() == name).with_context(|| format!("no BPF program {name}"))
+}
+
+/// The loaded programs, attached, publishing nothing yet. Dropping it detaches what is not pinned.
+pub struct Attached {
+    object: Object,
+    links: Vec<(&'static Hook, Link)>,
+    register: Link,
+    count: Link,
+}
+
+impl Attached {
+    /// Loads and attaches the hooks in `hooks`; fills the maps.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses one of them.
+    pub fn new(hooks: u32, service: &Service) -> Result<Self> {
+        let object = load(hooks, true).context("cannot load the BPF programs")?;
+        let map = |name: &str| {
+            object.maps().find(|map| map.name() == name).with_context(|| format!("no BPF map {name}"))
+        };
+        let (cells, service_map) = (map(CELLS)?, map(SERVICE)?);
+        let zero = 0u32.to_ne_bytes();
+        service_map.update(&zero, bytes_of(service), MapFlags::ANY).context("cannot fill the service map")?;
+        let header = bysyscall_abi::Header {
+            abi_version: service.abi_version,
+            cell_size: bysyscall_abi::CELL_SIZE,
+            cell_count: service.cell_count,
+            generation: service.generation,
+            ..Default::default()
+        };
+        cells.update(&zero, bytes_of(&header), MapFlags::ANY).context("cannot fill the header of the cells map")?;
+        freeze(cells.as_fd()).context("cannot freeze the cells map (BPF_MAP_FREEZE)")?;
+
+        let register = program(&object, REGISTER)?;
+        let register = register.attach_iter(service_map.as_fd()).context("cannot make the registration iterator")?;
+        let count = program(&object, COUNT)?.attach().context("cannot make the task iterator")?;
+        let mut links = Vec::new();
+        for hook in HOOKS.iter().filter(|hook| hooks & 1 << hook.bit != 0) {
+            let link = program(&object, hook.name)?.attach().map_err(explain);
+            links.push((hook, link.with_context(|| format!("cannot attach {} to {}", hook.name, hook.attach_point))?));
+        }
+        Ok(Self { object, links, register, count })
+    }
+
+    /// Pins a second holder of every hook, and the control program, in `dir`.
+    ///
+    /// # Errors
+    ///
+    /// If `dir` is not on a bpffs that can be written.
+    pub fn pin_holders(&self, dir: &Path) -> Result<()> {
+        for (hook, link) in &self.links {
+            pin(link.as_fd(), &dir.join(hook.name))?;
+        }
+        pin(self.program(CONTROL)?.as_fd(), &dir.join(CONTROL))
+    }
+
+    /// Pins what only root uses in `dir`.
+    ///
+    /// # Errors
+    ///
+    /// If `dir` is not on a bpffs that can be written.
+    pub fn pin_private(&self, dir: &Path) -> Result<()> {
+        self.pin_holders(dir)?;
+        pin(self.count.as_fd(), &dir.join(COUNT))?;
+        let service = self.object.maps().find(|map| map.name() == SERVICE).context("no service map")?;
+        pin(service.as_fd(), &dir.join(SERVICE))
+    }
+
+    /// Pins the map that processes map.
+    ///
+    /// # Errors
+    ///
+    /// If the directory of `path` is not on a bpffs that can be written.
+    pub fn pin_cells(&self, path: &Path) -> Result<()> {
+        let cells = self.object.maps().find(|map| map.name() == CELLS).context("no cells map")?;
+        pin(cells.as_fd(), path)
+    }
+
+    /// Pins the file that processes read to register.
+    ///
+    /// # Errors
+    ///
+    /// If the directory of `path` is not on a bpffs that can be written.
+    pub fn pin_register(&self, path: &Path) -> Result<()> {
+        pin(self.register.as_fd(), path)
+    }
+
+    /// Has the programs publish `wrappers`.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not run the control program.
+    pub fn enable(&self, wrappers: u32) -> Result<()> {
+        let control = Control { operation: bysyscall_abi::CONTROL_ENABLE, wrappers };
+        run_control(self.program(CONTROL)?.as_fd(), control)
+    }
+
+    fn program(&self, name: &str) -> Result<Program<'_>> {
+        self.object.progs().find(|program| program.name() == name).with_context(|| format!("no BPF program {name}"))
+    }
+}
+
+/// Has the programs behind a pinned control program publish nothing, for good.
+///
+/// # Errors
+///
+/// If the pin cannot be opened or the kernel does not run the program.
+pub fn stop_publishing(control: &Path) -> Result<()> {
+    let program = Program::fd_from_pinned_path(control).with_context(|| format!("cannot open {}", control.display()))?;
+    run_control(program.as_fd(), Control { operation: bysyscall_abi::CONTROL_STOP, wrappers: 0 })
+}
+
+fn run_control(program: BorrowedFd<'_>, mut control: Control) -> Result<()> {
+    let mut options = libbpf_sys::bpf_test_run_opts {
+        sz: size_of::<libbpf_sys::bpf_test_run_opts>() as u64,
+        ctx_in: (&raw mut control).cast(),
+        ctx_size_in: size_of::<Control>() as u32,
+        ..Default::default()
+    };
+    // SAFETY: the descriptor and the context live over the call.
+    let result = unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &raw mut options) };
+    checked(result).context("cannot run the control program (BPF_PROG_TEST_RUN)")
+}
+
+fn freeze(map: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: the descriptor lives over the call.
+    checked(unsafe { libbpf_sys::bpf_map_freeze(map.as_raw_fd()) })
+}
+
+/// `BPF_OBJ_PIN`. libbpf's own pinning allows each link one pin only.
+fn pin(object: BorrowedFd<'_>, path: &Path) -> Result<()> {
+    let c_path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: the descriptor and the path live over the call.
+    checked(unsafe { libbpf_sys::bpf_obj_pin(object.as_raw_fd(), c_path.as_ptr()) })
+        .with_context(|| format!("cannot pin {}", path.display()))
+}
+
+fn checked(result: i32) -> Result<()> {
+    if result < 0 { Err(io::Error::from_raw_os_error(-result).into()) } else { Ok(()) }
+}
+
+/// The bytes of one of the shared structs, which have no padding.
+fn bytes_of<T: Copy>(value: &T) -> &[u8] {
+    // SAFETY: crate::layout asserts the structs against C; they are integers without padding.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
+}
+
+/// Reads a shared struct from its bytes, if they are as many.
+///
+/// # Safety
+///
+/// Any bytes must be a valid `T`.
+pub unsafe fn from_bytes<T: Copy>(bytes: &[u8]) -> Option<T> {
+    // SAFETY: the length is checked, and the caller promises that any bytes will do.
+    (bytes.len() == size_of::<T>()).then(|| unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+/// The one element of a pinned service map; `None` if it is of another layout.
+///
+/// # Errors
+///
+/// If the pin cannot be opened or read.
+pub fn read_service(path: &Path) -> Result<Option<Service>> {
+    let map = MapHandle::from_pinned_path(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let value = map.lookup(&0u32.to_ne_bytes(), MapFlags::ANY)?.unwrap_or_default();
+    // SAFETY: the struct is all integers.
+    Ok(unsafe { from_bytes(&value) })
 }

@@ -6,20 +6,24 @@ use core::mem::{offset_of, size_of};
 
 use crate::bpf::types;
 
-/// Same size, and each named field at the same place with the same size.
+const fn size_of_field<T, F>(_: fn(&T) -> &F) -> usize {
+    size_of::<F>()
+}
+
+/// Each field has the same place and size in both, and together they are the
+/// whole struct: so neither has one more, and neither has padding.
 macro_rules! assert_same {
     ($rust:ident, $c:ident { $($field:ident),* $(,)? }) => {
         const _: () = {
             use bysyscall_abi::$rust;
             assert!(size_of::<$rust>() == size_of::<types::$c>());
-            $(assert!(offset_of!($rust, $field) == offset_of!(types::$c, $field));)*
-            // Names every field of both, so that one more on either side does not compile.
-            #[allow(unused_variables, clippy::no_effect_underscore_binding, reason = "only compiled")]
-            fn same_fields(rust: $rust, c: types::$c) {
-                let $rust { $($field),* } = rust;
-                $(let rust_size = size_of_val(&$field);)*
-                let types::$c { $($field),*, .. } = c;
-            }
+            $(
+                assert!(offset_of!($rust, $field) == offset_of!(types::$c, $field));
+                assert!(
+                    size_of_field(|rust: &$rust| &rust.$field) == size_of_field(|c: &types::$c| &c.$field)
+                );
+            )*
+            assert!(0 $(+ size_of_field(|rust: &$rust| &rust.$field))* == size_of::<$rust>());
         };
     };
 }

@@ -94,7 +94,7 @@ static void raise_another(int signal)
 
 static void *raise_signals(void *unused)
 {
-	static _Thread_local char memory[65536];
+	char memory[65536];
 	const stack_t stack = {.ss_sp = memory, .ss_size = sizeof(memory)};
 	const stack_t none = {.ss_flags = SS_DISABLE};
 

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! Starting and stopping: all or nothing, one at a time.
+//!
+//! A start is complete when the registration file appears, which is its last
+//! step; processes that find none make real calls. So whatever an interrupted
+//! start or stop leaves behind is inert, and the next start or stop removes it.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use bysyscall_abi as abi;
+use bysyscall_abi::{HOOKS, Service};
+use rustix::fs::{FlockOperation, flock};
+use rustix::rand::{GetRandomFlags, getrandom};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::bpf::{self, Attached};
+use crate::{kernel, mounts, paths};
+
+/// The version of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What is there of the service.
+pub enum State {
+    /// Complete, of this ABI.
+    Running(Service),
+    /// Something is there, but not a service of ours that is complete.
+    Remains,
+    /// Nothing.
+    Absent,
+}
+
+/// Looks what is there; needs root.
+pub fn state() -> State {
+    let traces = [paths::pin_dir(), paths::public_dir(), paths::hold_dir()];
+    if !traces.iter().any(|path| path.exists()) {
+        return State::Absent;
+    }
+    match bpf::read_service(&paths::pin_dir().join(bpf::SERVICE)) {
+        Ok(Some(service)) if service.abi_version == abi::ABI_VERSION && is_complete(&service) => State::Running(service),
+        _ => State::Remains,
+    }
+}
+
+fn is_complete(service: &Service) -> bool {
+    let hooks = HOOKS.iter().filter(|hook| service.hooks & 1 << hook.bit != 0);
+    let pins = hooks.map(|hook| hook.name).chain([bpf::CONTROL, bpf::COUNT]);
+    pins.map(|name| paths::pin_dir().join(name)).all(|pin| pin.exists())
+        && paths::cells().exists()
+        && paths::register().exists()
+}
+
+/// The version that a service says it is of.
+pub fn version_of(service: &Service) -> String {
+    String::from_utf8_lossy(&service.version).trim_end_matches('\0').to_owned()
+}
+
+/// Held while starting or stopping, so that two never do it at once. A lock on
+/// a directory that is always there leaves no file behind.
+pub struct Lock(#[allow(dead_code, reason = "closing it is what unlocks")] File);
+
+impl Lock {
+    /// Waits for its turn.
+    ///
+    /// # Errors
+    ///
+    /// If `/run` cannot be opened or locked.
+    pub fn take() -> Result<Self> {
+        let dir = File::open("/run").context("cannot open /run")?;
+        flock(&dir, FlockOperation::LockExclusive).context("cannot lock /run")?;
+        Ok(Self(dir))
+    }
+}
+
+/// Knows whether the user has asked us to end (SIGINT, SIGTERM, SIGHUP).
+pub struct Interrupts(Arc<AtomicBool>);
+
+impl Interrupts {
+    /// From now on these signals no longer end us.
+    ///
+    /// # Errors
+    ///
+    /// If a handler cannot be installed.
+    pub fn catch() -> Result<Self> {
+        let caught = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            signal_hook::flag::register(signal, Arc::clone(&caught)).context("cannot catch signals")?;
+        }
+        Ok(Self(caught))
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.0.load(Ordering::Relaxed) {
+            return Err(Interrupted.into());
+        }
+        Ok(())
+    }
+}
+
+/// The user has asked us to end; what was begun has been undone.
+#[derive(Debug)]
+pub struct Interrupted;
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("interrupted; nothing was left behind")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// Which hooks this kernel takes, and why not the others.
+pub struct Hooks {
+    /// Bits of [`HOOKS`].
+    pub accepted: u32,
+    /// The refused ones, with the kernel's reason.
+    pub refused: Vec<(&'static abi::Hook, String)>,
+}
+
+/// Asks the kernel about the hooks whose bits are in `which`.
+pub fn probe_hooks(which: u32) -> Hooks {
+    let mut hooks = Hooks { accepted: 0, refused: Vec::new() };
+    for hook in HOOKS.iter().filter(|hook| which & 1 << hook.bit != 0) {
+        match bpf::probe(hook) {
+            Ok(()) => hooks.accepted |= 1 << hook.bit,
+            Err(error) => hooks.refused.push((hook, format!("{error:#}"))),
+        }
+    }
+    hooks
+}
+
+/// Starts the service; the caller holds the lock and has found none running.
+///
+/// # Errors
+///
+/// Says what failed; then nothing is left behind.
+pub fn start(interrupts: &Interrupts) -> Result<Service> {
+    tear_down().context("cannot remove what an earlier start has left behind; try: bysyscall stop")?;
+    let result = set_up(interrupts);
+    if result.is_err()
+        && let Err(error) = tear_down()
+    {
+        log::warn!("{error:#}");
+    }
+    result
+}
+
+fn set_up(interrupts: &Interrupts) -> Result<Service> {
+    kernel::check_support()?;
+    let hooks = probe_hooks(!0);
+    let wrappers = abi::wrappers_kept_right_by(hooks.accepted);
+    if wrappers == 0 {
+        let reasons = hooks.refused.iter().map(|(hook, reason)| format!("\n  {} ({}): {reason}", hook.name, hook.attach_point));
+        let missing = kernel::likely_missing().map(|feature| format!(": it lacks {feature}")).unwrap_or_default();
+        bail!("kernel {} cannot run the service{missing}{}", kernel::release(), reasons.collect::<String>());
+    }
+    interrupts.check()?;
+
+    let held = mounts::has_overlay();
+    if !held {
+        log::warn!(
+            "the kernel has no overlayfs (CONFIG_OVERLAY_FS), so the hooks last only as long as {} is mounted: \
+             never unmount it by hand",
+            paths::hold_dir().display()
+        );
+    }
+    let mut service = Service {
+        generation: random_number()?,
+        started_at: SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() as u64,
+        abi_version: abi::ABI_VERSION,
+        record_flags: if held { abi::RECORD_HELD } else { 0 },
+        hooks: hooks.accepted,
+        wrappers,
+        cell_count: kernel::possible_cpus()?,
+        ..Service::default()
+    };
+    for (to, from) in service.version.iter_mut().zip(VERSION.bytes()) {
+        *to = from;
+    }
+    let attached = Attached::new(service.hooks, &service)?;
+    interrupts.check()?;
+
+    mounts::mount_public(paths::public_dir())?;
+    let hold_file = held.then(|| paths::hold_file(service.generation));
+    mounts::mount_hold(paths::hold_dir(), hold_file.as_deref(), |dir| attached.pin_holders(dir))?;
+    interrupts.check()?;
+    mounts::mount_system_bpffs(Path::new(paths::BPFFS))?;
+    fs::create_dir(paths::pin_dir()).with_context(|| format!("cannot create {}", paths::pin_dir().display()))?;
+    mounts::set_mode(paths::pin_dir(), 0o700)?;
+    attached.pin_private(paths::pin_dir())?;
+    attached.pin_cells(paths::cells())?;
+    mounts::set_mode(paths::cells(), 0o666)?;
+    attached.enable(service.wrappers)?;
+    interrupts.check()?;
+    let prepared = paths::public_dir().join("register-new");
+    attached.pin_register(&prepared)?;
+    mounts::set_mode(&prepared, 0o444)?;
+    fs::rename(&prepared, paths::register()).with_context(|| format!("cannot rename {}", prepared.display()))?;
+    Ok(service)
+}
+
+/// Stops the service or removes what is left of one; the caller holds the lock.
+///
+/// # Errors
+///
+/// Says what could not be removed. It can be called again.
+pub fn tear_down() -> Result<()> {
+    let public = paths::public_dir();
+    if mounts::is_mounted(public) && mounts::is_bpffs(public) {
+        remove_file(paths::register())?;
+    }
+    for control in [paths::pin_dir().join(bpf::CONTROL), paths::hold_dir().join(bpf::CONTROL)] {
+        // From here on all processes make real calls, so the hooks may go.
+        if control.exists() && mounts::is_bpffs(&control) {
+            bpf::stop_publishing(&control)?;
+        }
+    }
+    mounts::remove_pins(paths::pin_dir())?;
+    mounts::remove_dir(paths::pin_dir())?;
+    mounts::unmount_system_bpffs(Path::new(paths::BPFFS));
+    mounts::unmount_hold(paths::hold_dir())?;
+    while mounts::is_mounted(public) {
+        if mounts::is_bpffs(public) {
+            mounts::remove_pins(public)?;
+        }
+        mounts::unmount_dir(public)?;
+    }
+    mounts::remove_dir(public)
+}
+
+fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn random_number() -> Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom(&mut bytes, GetRandomFlags::empty()).context("cannot get a random number")?;
+    Ok(u64::from_ne_bytes(bytes).max(1))
+}

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! `bysyscall status`: what runs, what does not, and why.
+
+use std::fmt;
+use std::io::Read;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use bysyscall_abi::{Count, HOOKS, Service, WRAPPERS};
+use comfy_table::{Table, presets};
+use libbpf_rs::{Iter, Link, libbpf_sys};
+use rustix::fd::AsRawFd;
+use serde::Serialize;
+
+use crate::service::{State, version_of};
+use crate::{bpf, kernel, paths, service};
+
+/// All that `status` tells; with `--json` in this shape.
+#[derive(Serialize)]
+pub struct Status {
+    /// Whether the service is complete.
+    pub running: bool,
+    /// Whether something of a service is there that is not complete or of another version.
+    pub remains: bool,
+    /// Seconds since 1970 of the start.
+    since: Option<u64>,
+    version: String,
+    kernel: String,
+    lockdown: String,
+    /// Whether processes keep the hooks attached, whatever becomes of the pins.
+    held: Option<bool>,
+    hooks: Vec<HookStatus>,
+    wrappers: Vec<WrapperStatus>,
+    registered: Option<Registered>,
+}
+
+#[derive(Serialize)]
+struct HookStatus {
+    name: &'static str,
+    attach_point: &'static str,
+    attached: bool,
+    /// Why it is not attached.
+    reason: Option<String>,
+    /// Runs that the kernel left out because the program was running already.
+    missed_runs: Option<u64>,
+    /// Runs and their mean time, while the kernel's BPF statistics are on.
+    runs: Option<u64>,
+    mean_ns: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct WrapperStatus {
+    name: &'static str,
+    on: bool,
+    /// Why it is off.
+    reason: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Registered {
+    processes: u64,
+    threads: u64,
+}
+
+/// Looks at everything; needs root.
+///
+/// # Errors
+///
+/// If something that is there cannot be read.
+pub fn collect() -> Result<Status> {
+    let state = service::state();
+    let service = match &state {
+        State::Running(service) => Some(service),
+        State::Remains | State::Absent => None,
+    };
+    let attached = service.map_or(0, |service| service.hooks);
+    let refused = service.map_or_else(Vec::new, |_| service::probe_hooks(!attached).refused);
+    let why_not = |bit: u32| match service {
+        None => Some("the service is not running".to_owned()),
+        Some(_) => refused.iter().find(|(hook, _)| hook.bit == bit).map(|(_, reason)| reason.clone()),
+    };
+    let mut hooks = Vec::new();
+    for hook in &HOOKS {
+        let info = if attached & 1 << hook.bit == 0 { None } else { Some(program_info(hook.name)?) };
+        hooks.push(HookStatus {
+            name: hook.name,
+            attach_point: hook.attach_point,
+            attached: info.is_some(),
+            reason: if info.is_some() { None } else { why_not(hook.bit) },
+            missed_runs: info.map(|info| info.recursion_misses),
+            runs: info.map(|info| info.run_cnt).filter(|&runs| runs > 0),
+            mean_ns: info.filter(|info| info.run_cnt > 0).map(|info| info.run_time_ns as f64 / info.run_cnt as f64),
+        });
+    }
+    let wrappers = WRAPPERS.iter().map(|wrapper| {
+        let on = service.is_some_and(|service| service.wrappers & 1 << wrapper.bit != 0);
+        let lacking = HOOKS.iter().find(|hook| wrapper.hooks & !attached & 1 << hook.bit != 0);
+        let reason = match service {
+            _ if on => None,
+            None => Some("the service is not running".to_owned()),
+            Some(_) => Some(lacking.map_or_else(
+                || "switched off".to_owned(),
+                |hook| format!("needs {}, which is not attached", hook.attach_point),
+            )),
+        };
+        WrapperStatus { name: wrapper.name, on, reason }
+    });
+    Ok(Status {
+        running: service.is_some(),
+        remains: matches!(state, State::Remains),
+        since: service.map(|service| service.started_at / 1_000_000_000),
+        version: service.map_or_else(|| service::VERSION.to_owned(), version_of),
+        kernel: kernel::release(),
+        lockdown: kernel::lockdown(),
+        held: service.map(is_held),
+        hooks,
+        wrappers: wrappers.collect(),
+        registered: service.map(|_| registered()).transpose()?,
+    })
+}
+
+fn is_held(service: &Service) -> bool {
+    service.record_flags & bysyscall_abi::RECORD_HELD != 0
+}
+
+/// What the kernel knows of the program behind a pinned link (`struct bpf_prog_info`).
+fn program_info(hook: &str) -> Result<libbpf_sys::bpf_prog_info> {
+    let path = paths::pin_dir().join(hook);
+    let link = Link::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    let program = link.info().with_context(|| format!("cannot ask about {}", path.display()))?.prog_id;
+    let program = libbpf_rs::Program::fd_from_id(program).with_context(|| format!("cannot open program {program}"))?;
+    let mut info = libbpf_sys::bpf_prog_info::default();
+    let mut size = size_of_val(&info) as u32;
+    // SAFETY: the kernel writes at most `size` bytes, and any bytes will do.
+    let result = unsafe {
+        libbpf_sys::bpf_obj_get_info_by_fd(program.as_raw_fd(), (&raw mut info).cast(), &raw mut size)
+    };
+    if result < 0 {
+        return Err(std::io::Error::from_raw_os_error(-result)).context("cannot ask about a program");
+    }
+    Ok(info)
+}
+
+fn registered() -> Result<Registered> {
+    let path = paths::pin_dir().join(bpf::COUNT);
+    let link = Link::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut answer = Vec::new();
+    Iter::new(&link)?.read_to_end(&mut answer).with_context(|| format!("cannot read {}", path.display()))?;
+    // SAFETY: the struct is all integers.
+    let count: Count = unsafe { bpf::from_bytes(&answer) }.context("the task iterator gave no answer")?;
+    Ok(Registered { processes: count.processes, threads: count.threads })
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.since {
+            Some(since) => format!("running for {}", age(since)),
+            None if self.remains => "not running, but something is left of it: run `bysyscall stop`".to_owned(),
+            None => "not running".to_owned(),
+        };
+        writeln!(f, "bysyscall {}: {state}", self.version)?;
+        writeln!(f, "kernel {}, lockdown {}", self.kernel, self.lockdown)?;
+        if let Some(registered) = &self.registered {
+            writeln!(f, "registered: {} processes, {} threads", registered.processes, registered.threads)?;
+        }
+        if self.held == Some(false) {
+            writeln!(f, "no overlayfs: do not unmount {}", paths::hold_dir().display())?;
+        }
+        let mut hooks = table(["HOOK", "ATTACHED TO", "STATE", "MISSED", "MEAN COST"]);
+        for hook in &self.hooks {
+            hooks.add_row([
+                hook.name.to_owned(),
+                hook.attach_point.to_owned(),
+                if hook.attached { "attached".to_owned() } else { hook.reason.clone().unwrap_or_default() },
+                hook.missed_runs.map(|runs| runs.to_string()).unwrap_or_default(),
+                hook.mean_ns.map(|mean| format!("{mean:.0} ns")).unwrap_or_default(),
+            ]);
+        }
+        writeln!(f, "\n{hooks}")?;
+        let mut wrappers = table(["WRAPPER", "STATE"]);
+        for wrapper in &self.wrappers {
+            let off = |reason: &String| format!("off: {reason}");
+            wrappers.add_row([wrapper.name.to_owned(), wrapper.reason.as_ref().map_or("on".to_owned(), off)]);
+        }
+        write!(f, "\n{wrappers}")
+    }
+}
+
+fn table<const COLUMNS: usize>(head: [&str; COLUMNS]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(head);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table
+}
+
+fn age(since: u64) -> String {
+    let started = UNIX_EPOCH + Duration::from_secs(since);
+    let seconds = SystemTime::now().duration_since(started).unwrap_or_default().as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
