@@ -379,29 +379,40 @@ int BPF_PROG(bysys_exec, struct task_struct *task)
 	return 0;
 }
 
+/* The current process makes real calls from here on, for good. */
+static __always_inline void forbid_current(void)
+{
+	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
+	struct mark *mark = mark_of(leader);
+
+	if (!mark)
+		return;
+	mark->real_calls_only = 1;
+	take_flags_away(identity(leader));
+}
+
 /*
  * Every way to install a seccomp filter allocates a BPF program, and with it
  * this per-CPU struct, in the context of the task and before the filter acts
- * (kernel/bpf/core.c, bpf_prog_alloc). The process makes real calls from here
- * on, for good: other threads may get the filter by SECCOMP_FILTER_FLAG_TSYNC.
- * The size is argument 3, before Linux 6.0 argument 2; the other one is then a
- * bool or the alignment, and to be wrong about it only costs speed.
+ * (kernel/bpf/core.c, bpf_prog_alloc). Other threads may get the filter by
+ * SECCOMP_FILTER_FLAG_TSYNC. The size is argument 3, before Linux 6.0 argument
+ * 2; the other one is then a bool or the alignment, and to be wrong about it
+ * only costs speed.
  */
 SEC("tp_btf/percpu_alloc_percpu")
 int bysys_filter(__u64 *args)
 {
 	__u64 size = bpf_core_type_size(struct bpf_prog_stats);
-	struct task_struct *leader;
-	struct mark *mark;
 
-	if (args[2] != size && args[3] != size)
-		return 0;
-	leader = bpf_get_current_task_btf()->group_leader;
-	mark = mark_of(leader);
-	if (!mark)
-		return 0;
-	mark->real_calls_only = 1;
-	take_flags_away(identity(leader));
+	if (args[2] == size || args[3] == size)
+		forbid_current();
+	return 0;
+}
+
+SEC("fentry/set_syscall_user_dispatch")
+int BPF_PROG(bysys_dispatch)
+{
+	forbid_current();
 	return 0;
 }
 

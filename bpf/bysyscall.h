@@ -38,7 +38,8 @@
 	ROW(1, bysys_newtask, "tp_btf/task_newtask")         \
 	ROW(2, bysys_exec, "tp_btf/sched_process_exec")      \
 	ROW(3, bysys_filter, "tp_btf/percpu_alloc_percpu")   \
-	ROW(4, bysys_creds, "fexit/commit_creds")
+	ROW(4, bysys_creds, "fexit/commit_creds")            \
+	ROW(5, bysys_dispatch, "fentry/set_syscall_user_dispatch")
 
 /*
  * Wrappers, one row each: flag bit, libc function, the hooks that keep its
@@ -47,6 +48,11 @@
  * bysys_switch brings the task's values to the cell; bysys_filter notices a
  * seccomp filter that a task gives itself; bysys_creds notices a change of
  * credentials. Pid and tid cannot change while a task runs user code.
+ *
+ * bysys_newtask, bysys_exec and bysys_dispatch are in no row. Without the first
+ * two, children and new images make real calls or are served as before. The
+ * last notices a syscall user dispatch that a task turns on by a system call of
+ * its own; one by libc's prctl() or syscall() the library notices itself.
  */
 #define BYSYSCALL_WRAPPERS(ROW)                                   \
 	ROW(0, getpid, bysys_switch | bysys_filter)                   \

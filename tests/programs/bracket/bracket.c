@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <unistd.h>
 
 #include "../real.h"
 #include "check.h"
@@ -64,6 +63,7 @@ static const struct scenario scenarios[] = {
 	{"seccomp-after", scenario_seccomp_after, 100000, "rounds", ANYONE, NULL},
 	{"seccomp-emulated", scenario_seccomp_emulated, 200, "rounds in each state", ANYONE, NULL},
 	{"user-dispatch", scenario_user_dispatch, 200, "rounds in each state", ANYONE, NULL},
+	{"user-dispatch-raw", scenario_user_dispatch_raw, 200, "rounds in each state", ANYONE, NULL},
 	{"ptrace-emulated", scenario_ptrace_emulated, 20, "rounds in each state", ANYONE, NULL},
 	{"load", scenario_load, 3, "seconds", ANYONE, NULL},
 	{"exec-child", scenario_exec_child, 0, "expected pid", PART_OF_OTHERS, NULL},

@@ -188,9 +188,11 @@ static void *live_alone(void *rounds)
 	// Whether a change of uid costs the capabilities; the bits are this thread's alone.
 	real(SYS_prctl, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP);
 	for (long i = 0; i < *(long *)rounds; i++) {
-		real(SYS_setresgid, self + i, self + i + 1, self + i + 2);
+		if (real(SYS_setresgid, self + i, self + i + 1, self + i + 2))
+			fail("setresgid", self + i);
 		check_times(CHECKS);
-		real(SYS_setresuid, self + i, self + i + 1, self + i + 2);
+		if (real(SYS_setresuid, self + i, self + i + 1, self + i + 2))
+			fail("setresuid", self + i);
 		check_times(CHECKS);
 		if (i % 8 == 0) {
 			reap(start_raw(check_child, NULL));

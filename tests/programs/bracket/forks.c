@@ -3,9 +3,6 @@
 // Fork in all its shapes, and what a parent or a session call changes in a running child.
 
 #define _GNU_SOURCE
-#include <stdlib.h>
-#include <sys/wait.h>
-
 #include "../real.h"
 #include "check.h"
 #include "process.h"
@@ -22,9 +19,11 @@ static void check_child(void *unused)
 
 void scenario_fork(long number, const char *text)
 {
+	pid_t (*const ways[])(void (*)(void *), void *) = {start, start_raw, start_by_syscall};
+
 	(void)text;
 	for (long i = 0; i < number; i++) {
-		const pid_t child = (i % 2 ? start : start_raw)(check_child, NULL);
+		const pid_t child = ways[i % 3](check_child, NULL);
 
 		check_all();
 		reap(child);

@@ -8,7 +8,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -72,9 +72,10 @@ static void mount_and_use(void *unused)
 
 	(void)unused;
 	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
-	    mount("tmpfs", "/mnt", "tmpfs", 0, "mode=0777") || chdir("/mnt") || mkdir("lower", 0777) ||
+	    mount("tmpfs", "/tmp", "tmpfs", 0, "mode=0777") || chdir("/tmp") || mkdir("lower", 0777) ||
 	    mkdir("upper", 0777) || mkdir("work", 0777) || mkdir("merged", 0777)) {
-		leave(1);
+		fail("preparing the overlay's directories in /tmp", errno);
+		return;
 	}
 	umask(0);
 	chmod("lower", 0777);
@@ -103,7 +104,7 @@ static bool kernel_has_overlay(void)
 	FILE *file = fopen("/proc/filesystems", "r");
 
 	while (file && fgets(line, sizeof(line), file))
-		found |= !__builtin_strcmp(line, "nodev\toverlay\n");
+		found |= !strcmp(line, "nodev\toverlay\n");
 	if (file)
 		fclose(file);
 	return found;

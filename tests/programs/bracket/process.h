@@ -14,8 +14,9 @@
 // Forks; the child runs body(argument) and ends with status 0.
 pid_t start(void (*body)(void *), void *argument);
 
-// The same by the raw fork call, which libc's fork handlers do not see.
+// The same by the raw fork call, which libc's fork handlers do not see, and by libc's syscall().
 pid_t start_raw(void (*body)(void *), void *argument);
+pid_t start_by_syscall(void (*body)(void *), void *argument);
 
 // Waits; any end but exit status 0 is a failure. reap_all: until no child is left.
 void reap(pid_t child);

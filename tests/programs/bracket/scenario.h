@@ -5,8 +5,6 @@
 #ifndef SCENARIO_H
 #define SCENARIO_H
 
-#include <stdbool.h>
-
 #define SCENARIO(name) void name(long number, const char *text)
 
 SCENARIO(scenario_single);
@@ -47,6 +45,7 @@ SCENARIO(scenario_seccomp_inherited);
 SCENARIO(scenario_seccomp_after);
 SCENARIO(scenario_seccomp_emulated);
 SCENARIO(scenario_user_dispatch);
+SCENARIO(scenario_user_dispatch_raw);
 SCENARIO(scenario_ptrace_emulated);
 
 SCENARIO(scenario_load);

@@ -74,7 +74,7 @@ static void on_sigsys(int signal, siginfo_t *info, void *argument)
 	registers[REG_RAX] = dispatch_call(arguments, registers[REG_RAX]);
 }
 
-enum way { LIBC_PRCTL_CALL, LIBC_SYSCALL_CALL, RAW_CALL, WAYS };
+enum way { LIBC_PRCTL_CALL, LIBC_SYSCALL_CALL, RAW_CALL };
 
 static long turn_on(enum way way)
 {
@@ -150,15 +150,27 @@ static bool kernel_has_dispatch(void)
 	return real(SYS_prctl, PR_SET_SYSCALL_USER_DISPATCH, 0, 0, 0, 0) == 0;
 }
 
-void scenario_user_dispatch(long number, const char *text)
+static void dispatch_ways(enum way first, enum way last, long rounds)
 {
-	(void)text;
 	if (!kernel_has_dispatch())
 		skip("this kernel has no syscall user dispatch");
-	for (enum way way = 0; way < WAYS; way++) {
-		struct dispatch dispatch = {way, number};
+	for (enum way way = first; way <= last; way++) {
+		struct dispatch dispatch = {way, rounds};
 
 		reap(start(dispatched, &dispatch));
 	}
 	check_all();
+}
+
+void scenario_user_dispatch(long number, const char *text)
+{
+	(void)text;
+	dispatch_ways(LIBC_PRCTL_CALL, LIBC_SYSCALL_CALL, number);
+}
+
+// Apart from the others, as only the kernel can notice it.
+void scenario_user_dispatch_raw(long number, const char *text)
+{
+	(void)text;
+	dispatch_ways(RAW_CALL, RAW_CALL, number);
 }

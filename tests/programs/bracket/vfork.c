@@ -3,8 +3,6 @@
 // vfork and posix_spawn: the child runs in its parent's memory until it execs.
 
 #define _GNU_SOURCE
-#include <sched.h>
-#include <signal.h>
 #include <spawn.h>
 #include <unistd.h>
 

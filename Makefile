@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+PREFIX ?= /usr
+LIBDIR ?= $(PREFIX)/lib64
+DESTDIR ?=
+CARGO ?= cargo
+CC ?= gcc
+
+# The loader looks for the library where `make install` puts it.
+export LIBDIR
+
+# What a bare Debian lacks: to build, and to test.
+PACKAGES = gcc libc6-dev clang llvm libelf-dev zlib1g-dev pkg-config \
+	strace linux-perf procps util-linux libcap2-bin
+
+RELEASE = target/release
+PROGRAMS = target/programs
+CALLS = getpid gettid getuid getgid
+CFLAGS_PROGRAMS = -std=gnu11 -O2 -Wall -Wextra -Werror -pthread
+BRACKET = $(wildcard tests/programs/bracket/*.[ch]) tests/programs/real.h
+
+.DEFAULT_GOAL := build
+.PHONY: build rust programs packages demo test bench bench-apps install clean help
+
+build: rust ## Build the loader and the library (the default)
+
+rust: packages
+	$(CARGO) build --release --locked --package bysyscall --package libbysyscall
+
+# Installs only what is missing, so that it costs nothing and needs no root when nothing is.
+packages:
+	@if command -v dpkg-query >/dev/null; then \
+		for package in $(PACKAGES); do \
+			dpkg-query -W -f '$${db:Status-Status}\n' $$package 2>/dev/null | grep -qx installed || missing="$$missing $$package"; \
+		done; \
+		if [ -n "$$missing" ]; then \
+			echo "Installing:$$missing"; \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null || { \
+				echo "Cannot install:$$missing; do it by hand, as root" >&2; exit 1; }; \
+		fi; \
+	else \
+		echo "No dpkg here; this build needs what Debian calls: $(PACKAGES)"; \
+	fi
+
+programs: rust $(CALLS:%=$(PROGRAMS)/%) $(CALLS:%=$(PROGRAMS)/%-wrapped) \
+	$(PROGRAMS)/bracket $(PROGRAMS)/locked $(PROGRAMS)/lying.so
+
+$(PROGRAMS):
+	mkdir -p $@
+
+$(CALLS:%=$(PROGRAMS)/%): $(PROGRAMS)/%: tests/programs/identity.c tests/programs/real.h | $(PROGRAMS)
+	$(CC) $(CFLAGS_PROGRAMS) -DCALL=$* $< -o $@
+
+$(CALLS:%=$(PROGRAMS)/%-wrapped): $(PROGRAMS)/%-wrapped: tests/programs/identity.c tests/programs/real.h | $(PROGRAMS) rust
+	$(CC) $(CFLAGS_PROGRAMS) -DCALL=$* $< -o $@ -L$(RELEASE) -lbysyscall -Wl,--wrap=$* -Wl,-rpath,$(abspath $(RELEASE))
+
+$(PROGRAMS)/bracket: $(BRACKET) | $(PROGRAMS)
+	$(CC) $(CFLAGS_PROGRAMS) $(filter %.c,$^) -o $@ -ldl
+
+$(PROGRAMS)/locked: tests/programs/locked.c tests/programs/real.h | $(PROGRAMS)
+	$(CC) $(CFLAGS_PROGRAMS) $< -o $@
+
+$(PROGRAMS)/lying.so: tests/programs/lying.c | $(PROGRAMS)
+	$(CC) $(CFLAGS_PROGRAMS) -shared -fPIC $< -o $@ -ldl
+
+demo: programs ## Show what it gains: getpid ten million times, without and with bysyscall (root)
+	@$(CARGO) build --release --locked --quiet --package bysyscall-tests --bin demo
+	@$(RELEASE)/demo
+
+test: programs ## Run all tests (root)
+	$(CARGO) test --release --locked
+
+bench: programs ## Measure speed and cost, as ratios inside one run (root)
+	@$(CARGO) build --release --locked --quiet --package bysyscall-tests --bin bench
+	@$(RELEASE)/bench
+
+bench-apps: programs ## Measure real programs, without and with bysyscall (root)
+	tests/apps/setup.sh
+	@$(CARGO) build --release --locked --quiet --package bysyscall-tests --bin with-service
+	@$(RELEASE)/with-service python3 tests/apps/bench_apps.py --library $(RELEASE)/libbysyscall.so
+
+install: ## Install what has been built, below DESTDIR, with PREFIX and LIBDIR
+	install -D -m 0755 $(RELEASE)/bysyscall $(DESTDIR)$(PREFIX)/sbin/bysyscall
+	install -d $(DESTDIR)$(LIBDIR)
+	@# By rename: processes have the old library mapped and die if it is written to.
+	install -m 0755 $(RELEASE)/libbysyscall.so $(DESTDIR)$(LIBDIR)/libbysyscall.so.new
+	mv -f $(DESTDIR)$(LIBDIR)/libbysyscall.so.new $(DESTDIR)$(LIBDIR)/libbysyscall.so
+
+clean: ## Remove what has been built
+	$(CARGO) clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! Where `make` has put what is under test.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+/// The top of the repository.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Something that the build has made, by its path below `target/`.
+///
+/// # Errors
+///
+/// If it is not there.
+pub fn target(path: &str) -> Result<PathBuf> {
+    let path = repository().join("target").join(path);
+    if !path.exists() {
+        bail!("{} does not exist; run `make`", path.display());
+    }
+    Ok(path.canonicalize()?)
+}
+
+/// The preloaded library.
+///
+/// # Errors
+///
+/// If it has not been built.
+pub fn library() -> Result<PathBuf> {
+    target("release/libbysyscall.so")
+}
+
+/// The loader.
+///
+/// # Errors
+///
+/// If it has not been built.
+pub fn loader() -> Result<PathBuf> {
+    target("release/bysyscall")
+}
+
+/// A program of `tests/programs/`.
+///
+/// # Errors
+///
+/// If it has not been built.
+pub fn program(name: &str) -> Result<PathBuf> {
+    target(&format!("programs/{name}"))
+}
