@@ -1,1 +1,42 @@
-fn main(){}
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! The integration tests: the built library and loader against the kernel that
+//! runs, in a mount namespace of their own. Needs root.
+
+mod bracket;
+mod cli;
+mod fixture;
+mod library;
+mod lifecycle;
+mod sharing;
+
+use std::process::ExitCode;
+
+use bysyscall_tests::namespace;
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // The tests share one service, and some stop it.
+    arguments.test_threads = Some(1);
+    if let Err(error) = namespace::enter().and_then(|()| fixture::install()) {
+        eprintln!("integration tests: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    let trials = match trials() {
+        Ok(trials) => trials,
+        Err(error) => {
+            eprintln!("integration tests: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn trials() -> anyhow::Result<Vec<Trial>> {
+    let mut trials = library::trials();
+    trials.extend(cli::trials());
+    trials.extend(sharing::trials());
+    trials.extend(bracket::trials()?);
+    trials.extend(lifecycle::trials());
+    Ok(trials)
+}

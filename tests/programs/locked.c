@@ -170,8 +170,19 @@ static void try_to_write_file(const char *path)
 	char other[4096];
 
 	snprintf(other, sizeof(other), "%s.moved", path);
-	must_fail("open(O_WRONLY) of the pin", real(SYS_open, path, O_WRONLY));
-	must_fail("open(O_RDWR) of the pin", real(SYS_open, path, O_RDWR));
+	// The pin of a map with BTF can be opened, to read it as text; nothing can be written to it.
+	const int modes[] = {O_WRONLY, O_RDWR};
+
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		const long fd = real(SYS_open, path, modes[i]);
+
+		if (fd < 0)
+			continue;
+		must_fail("write() to the opened pin", real(SYS_write, fd, other, 1L));
+		must_fail("mmap() of the opened pin",
+			  real(SYS_mmap, 0L, 4096L, PROT_WRITE, MAP_SHARED, fd, 0L));
+		real(SYS_close, fd);
+	}
 	// truncate() is let through by bpffs, and changes the size that ls shows and nothing else.
 	// Root may, and these would take the pin from its owner.
 	if (real(SYS_geteuid) == 0) {

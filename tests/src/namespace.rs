@@ -20,9 +20,8 @@ pub fn enter() -> Result<()> {
         return Err(std::io::Error::last_os_error()).context("cannot make a mount namespace; run it as root");
     }
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).context("cannot make / private")?;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    mount("tmpfs", Path::new("/run"), "tmpfs", flags, c"mode=0755").context("cannot mount on /run")?;
-    mount("bpf", Path::new("/sys/fs/bpf"), "bpf", flags | MountFlags::NOEXEC, c"mode=0700")
+    mount("tmpfs", Path::new("/run"), "tmpfs", MountFlags::NODEV, c"mode=0755").context("cannot mount on /run")?;
+    mount("bpf", Path::new("/sys/fs/bpf"), "bpf", MountFlags::NODEV, c"mode=0700")
         .context("cannot mount on /sys/fs/bpf")?;
     Ok(())
 }

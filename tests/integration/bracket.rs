@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! Each answer between two real calls: the scenarios of `tests/programs/bracket`,
+//! as root and as an unprivileged user, with `rdpid` and with `lsl`.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use bysyscall_tests::process::{count_calls, output, succeed, text};
+use libtest_mimic::Trial;
+
+use crate::fixture::{as_nobody, ensure_success, is_attached, library, path, plain, start, trial};
+
+/// No scenario takes as long, by far; a hung one is ended.
+const TIME_LIMIT: &str = "120";
+const SKIPPED: i32 = 77;
+
+/// A scenario that `bracket list` names.
+struct Scenario {
+    name: String,
+    needs_root: bool,
+    needs_library: bool,
+}
+
+fn scenarios() -> Result<Vec<Scenario>> {
+    let list = succeed(&mut plain("bracket", &["list"]))?;
+    let scenario = |line: &str| {
+        Some(Scenario {
+            name: line.split(' ').next()?.to_owned(),
+            needs_root: line.ends_with(", root"),
+            needs_library: line.contains("LIBRARY"),
+        })
+    };
+    list.lines().map(|line| scenario(line).with_context(|| format!("bracket list: {line}"))).collect()
+}
+
+/// One test for each scenario and user.
+pub fn trials() -> Result<Vec<Trial>> {
+    start()?;
+    let dispatch_is_noticed = is_attached("bysys_dispatch")?;
+    let mut trials = vec![
+        trial("bracket::finds_a_lie", finds_a_lie),
+        trial("bracket::answers_are_bypassed", answers_are_bypassed),
+    ];
+    for scenario in scenarios()? {
+        // Only a kernel that takes fentry can notice it; without, the test names what is missing.
+        let refused = scenario.name == "user-dispatch-raw" && !dispatch_is_noticed;
+        let kind = if refused { "needs fentry/set_syscall_user_dispatch" } else { "" };
+        let name = scenario.name.as_str();
+        let mut add = |user: &str, command: Command| {
+            let trial = trial(format!("bracket::{user}::{name}"), move || run(command));
+            trials.push(trial.with_kind(kind).with_ignored_flag(refused));
+        };
+        add("root", command(&scenario, (name == "migrate").then_some("60")));
+        if !scenario.needs_root {
+            add("user", as_nobody(command(&scenario, None)));
+        }
+        if ["threads", "migrate", "signals", "load", "getresuid-pointers"].contains(&name) {
+            let mut by_lsl = command(&scenario, None);
+            by_lsl.env("BYSYSCALL_CPU_NUMBER", "lsl");
+            add("lsl", by_lsl);
+        }
+    }
+    Ok(trials)
+}
+
+/// The scenario with the library preloaded, ended if it hangs.
+fn command(scenario: &Scenario, number: Option<&str>) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--signal=KILL", TIME_LIMIT]).arg(path("bracket")).arg(&scenario.name);
+    if scenario.needs_library {
+        command.arg(library());
+    }
+    command.args(number).env("LD_PRELOAD", library());
+    command
+}
+
+fn run(mut command: Command) -> Result<()> {
+    start()?;
+    let output = output(&mut command)?;
+    ensure!(output.status.code() != Some(SKIPPED), "skipped itself: {}", text(&output.stdout));
+    ensure_success("bracket", &output)?;
+    ensure!(text(&output.stdout).contains(" 0 mismatches"), "no verdict: {}", text(&output.stdout));
+    Ok(())
+}
+
+/// The brackets can fail: a library that lies now and then is found out.
+fn finds_a_lie() -> Result<()> {
+    for scenario in ["single", "threads", "fork", "vfork", "exec-thread", "load"] {
+        let mut command = plain("bracket", &[scenario]);
+        let output = output(command.env("LD_PRELOAD", path("lying.so")))?;
+        ensure!(output.status.code() == Some(1), "{scenario}: {}: {}", output.status, text(&output.stdout));
+        ensure!(!text(&output.stdout).contains(" 0 mismatches"), "{scenario}: {}", text(&output.stdout));
+    }
+    Ok(())
+}
+
+/// What the brackets show is worth something only if the answers come from the cells.
+fn answers_are_bypassed() -> Result<()> {
+    start()?;
+    for call in ["getpid", "gettid"] {
+        for mode in [&["100000"][..], &["100000", "fork"], &["100000", "pthread"]] {
+            let seen = count_calls(call, &path(call), mode, Some(&library()))?;
+            ensure!(seen <= 10, "{call} {mode:?}: the kernel has seen {seen} calls");
+            let without = count_calls(call, &path(call), mode, None)?;
+            ensure!(without > 100_000, "{call} {mode:?}: without the library the kernel has seen {without} calls");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! The loader's commands: what they say, how they exit, what they refuse.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use bysyscall_abi::{HOOKS, WRAPPERS};
+use bysyscall_tests::process::{output, succeed, text};
+use libtest_mimic::Trial;
+
+use crate::fixture::{
+    as_nobody, ensure_no_traces, finish, library, loader, path, preloaded, spawn, start, status, stop, traces, trial,
+    wait_until,
+};
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("cli::start_and_stop_are_idempotent", start_and_stop_are_idempotent),
+        trial("cli::start_pins_where_the_design_says", start_pins_where_the_design_says),
+        trial("cli::status_tells_hooks_and_wrappers", status_tells_hooks_and_wrappers),
+        trial("cli::status_counts_processes", status_counts_processes),
+        trial("cli::status_tells_costs", status_tells_costs),
+        trial("cli::run_becomes_the_command", run_becomes_the_command),
+        trial("cli::run_needs_the_library", run_needs_the_library),
+        trial("cli::needs_privileges", needs_privileges),
+        trial("cli::replaces_foreign_pins", replaces_foreign_pins),
+        trial("cli::says_which_path_failed", says_which_path_failed),
+        trial("cli::bad_usage_exits_with_2", bad_usage_exits_with_2),
+    ]
+}
+
+fn says(command: &mut Command, code: i32, words: &str) -> Result<()> {
+    let output = output(command)?;
+    let said = text(&output.stdout) + &text(&output.stderr);
+    ensure!(output.status.code() == Some(code), "{command:?}: {}, not {code}: {said}", output.status);
+    ensure!(said.contains(words), "{command:?} does not say `{words}`: {said}");
+    Ok(())
+}
+
+fn start_and_stop_are_idempotent() -> Result<()> {
+    stop()?;
+    says(&mut loader(&["stop"]), 0, "is not running")?;
+    says(&mut loader(&["status"]), 3, "not running")?;
+    says(&mut loader(&["start"]), 0, "started")?;
+    says(&mut loader(&["start"]), 0, "is running already")?;
+    says(&mut loader(&["status"]), 0, "running for")?;
+    says(&mut loader(&["stop"]), 0, "stopped")?;
+    ensure_no_traces()
+}
+
+fn start_pins_where_the_design_says() -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    start()?;
+    let mode = |path: &str| -> Result<u32> {
+        Ok(fs::metadata(path).with_context(|| path.to_owned())?.permissions().mode() & 0o7777)
+    };
+    ensure!(mode("/run/bysyscall")? == 0o755, "/run/bysyscall: {:o}", mode("/run/bysyscall")?);
+    ensure!(mode("/run/bysyscall/cells")? == 0o666, "cells: {:o}", mode("/run/bysyscall/cells")?);
+    ensure!(mode("/run/bysyscall/register")? == 0o444, "register: {:o}", mode("/run/bysyscall/register")?);
+    ensure!(mode("/sys/fs/bpf/bysyscall")? == 0o700, "pins: {:o}", mode("/sys/fs/bpf/bysyscall")?);
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    ensure!(mounts.contains(" /run/bysyscall bpf "), "no bpffs on /run/bysyscall: {mounts}");
+    Ok(())
+}
+
+fn status_tells_hooks_and_wrappers() -> Result<()> {
+    start()?;
+    let status = status()?;
+    ensure!(status["version"] == env!("CARGO_PKG_VERSION"), "version {}", status["version"]);
+    ensure!(status["kernel"].is_string() && status["since"].is_u64(), "{status}");
+    ensure!(["none", "integrity", "unknown"].iter().any(|state| status["lockdown"] == *state), "{status}");
+    let hooks = status["hooks"].as_array().context("no hooks")?;
+    ensure!(hooks.len() == HOOKS.len(), "{hooks:?}");
+    let mut attached = 0;
+    for (hook, row) in hooks.iter().zip(&HOOKS) {
+        ensure!(hook["name"] == row.name && hook["attach_point"] == row.attach_point, "{hook}");
+        if hook["attached"] == true {
+            attached |= 1 << row.bit;
+            ensure!(hook["reason"].is_null() && hook["missed_runs"] == 0, "{hook}");
+        } else {
+            ensure!(hook["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "no reason: {hook}");
+        }
+    }
+    let wrappers = status["wrappers"].as_array().context("no wrappers")?;
+    ensure!(wrappers.len() == WRAPPERS.len(), "{wrappers:?}");
+    for (wrapper, row) in wrappers.iter().zip(&WRAPPERS) {
+        let kept_right = row.hooks & !attached == 0;
+        ensure!(wrapper["name"] == row.name && wrapper["on"] == kept_right, "{wrapper}");
+        ensure!(wrapper["reason"].is_null() == kept_right, "{wrapper}");
+    }
+    for wrapper in &wrappers[..2] {
+        ensure!(wrapper["on"] == true, "{wrapper}");
+    }
+    Ok(())
+}
+
+fn status_counts_processes() -> Result<()> {
+    start()?;
+    let registered = |what: &str| -> Result<u64> { status()?["registered"][what].as_u64().context("no count") };
+    wait_until("no process is registered", || Ok(registered("processes")? == 0))?;
+    let child = spawn(preloaded("bracket", &["threads", "60000"]))?;
+    wait_until("one process with 17 threads", || Ok(registered("processes")? == 1 && registered("threads")? == 17))?;
+    finish("bracket", child)?;
+    ensure!(registered("processes")? == 0 && registered("threads")? == 0, "{}", status()?);
+    Ok(())
+}
+
+fn status_tells_costs() -> Result<()> {
+    start()?;
+    let switch = &HOOKS[0];
+    let sysctl = |value: &str| fs::write("/proc/sys/kernel/bpf_stats_enabled", value).context("bpf_stats_enabled");
+    let before = fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled")?;
+    sysctl("1")?;
+    let result = wait_until("the cost of the switch hook", || {
+        let status = status()?;
+        let hook = status["hooks"].as_array().and_then(|hooks| hooks.first()).cloned().context("no hooks")?;
+        ensure!(hook["name"] == switch.name, "{hook}");
+        Ok(hook["runs"].as_u64().is_some_and(|runs| runs > 0) && hook["mean_ns"].as_f64().is_some_and(|mean| mean > 0.0))
+    });
+    sysctl(before.trim())?;
+    result
+}
+
+fn run_becomes_the_command() -> Result<()> {
+    start()?;
+    says(loader(&["run", "--", "sh", "-c", "exit 42"]).env_remove("LD_PRELOAD"), 42, "")?;
+    let shell = ["run", "sh", "-c", "echo $$ $LD_PRELOAD"];
+    let child = spawn(loader(&shell))?;
+    let id = child.id().to_string();
+    let said = finish("run", child)?;
+    ensure!(said.trim() == format!("{id} {}", library().display()), "{said}, not pid {id}");
+    let existing = path("lying.so");
+    let said = succeed(loader(&["run", "sh", "-c", "echo $LD_PRELOAD"]).env("LD_PRELOAD", &existing))?;
+    ensure!(said.trim() == format!("{}:{}", library().display(), existing.display()), "{said}");
+    says(&mut loader(&["run", "/no/such/command"]), 1, "/no/such/command")?;
+    let mut as_user = as_nobody(loader(&["run", "--log", "info"]));
+    says(as_user.arg(path("getpid")).arg("2"), 0, "getpid: bypassed 2 times")
+}
+
+fn run_needs_the_library() -> Result<()> {
+    let alone = Path::new("/run/alone");
+    fs::create_dir(alone)?;
+    fs::copy(path("bysyscall"), alone.join("bysyscall"))?;
+    let result = says(Command::new(alone.join("bysyscall")).args(["run", "true"]), 1, "/run/alone/libbysyscall.so");
+    fs::remove_dir_all(alone)?;
+    result
+}
+
+fn needs_privileges() -> Result<()> {
+    stop()?;
+    for command in ["start", "stop", "status"] {
+        says(&mut as_nobody(loader(&[command])), 1, "CAP_BPF")?;
+        let mut without_bpf = Command::new("setpriv");
+        without_bpf.args(["--bounding-set=-bpf", "--inh-caps=-bpf"]).arg(path("bysyscall")).arg(command);
+        says(&mut without_bpf, 1, "CAP_BPF")?;
+    }
+    ensure_no_traces()
+}
+
+/// Pins that another version, or another program, has left where ours go.
+fn replaces_foreign_pins() -> Result<()> {
+    for replace in ["start", "stop"] {
+        start()?;
+        stop()?;
+        fs::create_dir(bysyscall_abi::PIN_DIR)?;
+        fs::create_dir(Path::new(bysyscall_abi::PIN_DIR).join("foreign"))?;
+        says(&mut loader(&["status"]), 3, "bysyscall stop")?;
+        says(&mut loader(&[replace]), 0, if replace == "start" { "started" } else { "removed" })?;
+        ensure!(!Path::new(bysyscall_abi::PIN_DIR).join("foreign").exists(), "{replace} left the foreign pins");
+        stop()?;
+        ensure_no_traces()?;
+    }
+    Ok(())
+}
+
+/// A file lies where the directory must be: the mount is refused, and nothing else is touched.
+fn says_which_path_failed() -> Result<()> {
+    stop()?;
+    fs::write(bysyscall_abi::PUBLIC_DIR, "in the way")?;
+    let result = says(&mut loader(&["start"]), 1, bysyscall_abi::PUBLIC_DIR);
+    fs::remove_file(bysyscall_abi::PUBLIC_DIR)?;
+    result?;
+    ensure!(traces()?.is_empty(), "left behind: {:?}", traces()?);
+    start()
+}
+
+fn bad_usage_exits_with_2() -> Result<()> {
+    for arguments in [&["begin"][..], &["status", "--yaml"], &["run"], &[]] {
+        says(&mut loader(arguments), 2, "Usage")?;
+    }
+    says(&mut loader(&["--version"]), 0, env!("CARGO_PKG_VERSION"))?;
+    for command in ["start", "stop", "status", "run"] {
+        says(&mut loader(&["--help"]), 0, command)?;
+        says(&mut loader(&[command, "--help"]), 0, "Usage")?;
+    }
+    Ok(())
+}

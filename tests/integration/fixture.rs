@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! What is under test, where every user can reach it, and its service.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use bysyscall_tests::process::{output, text};
+use bysyscall_tests::{built, process};
+use libtest_mimic::{Failed, Trial};
+use serde_json::Value;
+
+/// On the tmpfs of the namespace, so that it is gone with it. The checkout may
+/// lie where only root can look.
+const DIR: &str = "/run/under-test";
+/// The user `nobody`.
+pub const NOBODY: u32 = 65534;
+
+/// Copies what has been built to where every user can reach it.
+pub fn install() -> Result<()> {
+    fs::create_dir(DIR)?;
+    let mut files = vec![built::library()?, built::loader()?];
+    for entry in fs::read_dir(built::target("programs")?)? {
+        files.push(entry?.path());
+    }
+    for file in files {
+        let name = file.file_name().context("a file has a name")?;
+        fs::copy(&file, Path::new(DIR).join(name)).with_context(|| format!("cannot copy {}", file.display()))?;
+    }
+    Ok(())
+}
+
+/// Something under test, by its file name.
+pub fn path(name: &str) -> PathBuf {
+    Path::new(DIR).join(name)
+}
+
+/// The preloaded library.
+pub fn library() -> PathBuf {
+    path("libbysyscall.so")
+}
+
+/// A test of which errors are failures.
+pub fn trial(name: impl Into<String>, test: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
+    Trial::test(name, move || test().map_err(|error| Failed::from(format!("{error:#}"))))
+}
+
+/// The loader with these arguments.
+pub fn loader(arguments: &[&str]) -> Command {
+    let mut command = Command::new(path("bysyscall"));
+    command.args(arguments);
+    command
+}
+
+/// A program under test without the library.
+pub fn plain(name: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(path(name));
+    // For the programs that are linked with the library.
+    command.args(arguments).env("LD_LIBRARY_PATH", DIR);
+    command
+}
+
+/// A program under test with the library preloaded.
+pub fn preloaded(name: &str, arguments: &[&str]) -> Command {
+    let mut command = plain(name, arguments);
+    command.env("LD_PRELOAD", library());
+    command
+}
+
+/// Has the command run by an unprivileged user.
+pub fn as_nobody(mut command: Command) -> Command {
+    command.uid(NOBODY).gid(NOBODY).current_dir("/");
+    command
+}
+
+/// Starts the service, if it does not run.
+pub fn start() -> Result<()> {
+    process::succeed(&mut loader(&["start"])).map(drop)
+}
+
+/// Stops the service, if it runs.
+pub fn stop() -> Result<()> {
+    process::succeed(&mut loader(&["stop"])).map(drop)
+}
+
+/// What `status --json` says; the exit code must agree with it.
+pub fn status() -> Result<Value> {
+    let output = output(&mut loader(&["status", "--json"]))?;
+    let status: Value = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("status: {}{}", text(&output.stdout), text(&output.stderr)))?;
+    let expected = if status["running"] == true { 0 } else { 3 };
+    ensure!(output.status.code() == Some(expected), "status exits with {}, says {status}", output.status);
+    Ok(status)
+}
+
+/// Whether a hook is attached.
+pub fn is_attached(hook: &str) -> Result<bool> {
+    let status = status()?;
+    let hooks = status["hooks"].as_array().context("no hooks in the status")?;
+    let hook = hooks.iter().find(|entry| entry["name"] == hook).with_context(|| format!("no hook {hook}"))?;
+    Ok(hook["attached"] == true)
+}
+
+/// What of the service can be seen: its mounts and directories.
+pub fn traces() -> Result<Vec<String>> {
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let mut traces: Vec<String> = mounts.lines().filter(|line| line.contains("bysyscall")).map(str::to_owned).collect();
+    for path in [bysyscall_abi::PUBLIC_DIR, bysyscall_abi::HOLD_DIR, bysyscall_abi::PIN_DIR] {
+        if Path::new(path).exists() {
+            traces.push(path.to_owned());
+        }
+    }
+    Ok(traces)
+}
+
+/// Fails if anything of the service can be seen.
+pub fn ensure_no_traces() -> Result<()> {
+    let traces = traces()?;
+    ensure!(traces.is_empty(), "left behind: {traces:?}");
+    Ok(())
+}
+
+/// Fails unless the command exits with 0.
+pub fn ensure_success(what: &str, output: &Output) -> Result<()> {
+    if !output.status.success() {
+        bail!("{what}: {}\n{}{}", output.status, text(&output.stdout), text(&output.stderr));
+    }
+    Ok(())
+}
+
+/// Starts a command whose output is kept for [`finish`].
+pub fn spawn(mut command: Command) -> Result<Child> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().with_context(|| format!("cannot run {command:?}"))
+}
+
+/// Waits for the end of a child, which must be a success.
+pub fn finish(what: &str, child: Child) -> Result<String> {
+    let output = child.wait_with_output()?;
+    ensure_success(what, &output)?;
+    Ok(text(&output.stdout))
+}
+
+/// Waits until a condition holds, at most ten seconds.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition()? {
+        ensure!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}

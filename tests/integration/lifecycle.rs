@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! The service comes and goes, is killed and sabotaged, while processes check
+//! each of their answers.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use bysyscall_abi::{HOLD_DIR, HOOKS, PIN_DIR, PUBLIC_DIR};
+use bysyscall_tests::process::{output, succeed, text};
+use libbpf_rs::query::{LinkInfoIter, ProgInfoIter};
+use libtest_mimic::Trial;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::fixture::{
+    ensure_no_traces, finish, loader, preloaded, spawn, start, status, stop, traces, trial, wait_until,
+};
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("lifecycle::stop_and_start_under_load", stop_and_start_under_load),
+        trial("lifecycle::stop_detaches_at_once", stop_detaches_at_once),
+        trial("lifecycle::killed_at_every_step_under_load", killed_at_every_step_under_load),
+        trial("lifecycle::interrupted_start_leaves_nothing", interrupted_start_leaves_nothing),
+        trial("lifecycle::every_pin_removed_under_load", every_pin_removed_under_load),
+        trial("lifecycle::two_starts_at_once", two_starts_at_once),
+    ]
+}
+
+/// A process with threads and children of all kinds that check themselves for so many seconds.
+fn load(seconds: u32) -> Result<Child> {
+    let child = spawn(preloaded("bracket", &["load", &seconds.to_string()]))?;
+    wait_until("the load is registered", || Ok(status()?["registered"]["processes"].as_u64() > Some(0)))?;
+    Ok(child)
+}
+
+fn finish_load(child: Child) -> Result<()> {
+    let said = finish("load", child)?;
+    ensure!(said.contains(" 0 mismatches"), "{said}");
+    Ok(())
+}
+
+fn stop_and_start_under_load() -> Result<()> {
+    start()?;
+    let child = load(10)?;
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(9) {
+        stop()?;
+        start()?;
+    }
+    finish_load(child)
+}
+
+/// How many of our hooks are attached in this kernel, in whatever namespace.
+fn attached_hooks() -> usize {
+    let ours: Vec<u32> =
+        ProgInfoIter::default().filter(|program| HOOKS.iter().any(|hook| program.name == hook.name)).map(|program| program.id).collect();
+    LinkInfoIter::default().filter(|link| ours.contains(&link.prog_id)).count()
+}
+
+fn stop_detaches_at_once() -> Result<()> {
+    stop()?;
+    let others = attached_hooks();
+    start()?;
+    let child = load(4)?;
+    ensure!(attached_hooks() > others, "nothing is attached");
+    stop()?;
+    ensure!(attached_hooks() == others, "hooks stay attached after a stop under load");
+    ensure_no_traces()?;
+    finish_load(child)
+}
+
+fn end(child: &Child, signal: Signal) -> Result<()> {
+    let pid = Pid::from_raw(i32::try_from(child.id())?).context("a pid is not 0")?;
+    kill_process(pid, signal).context("cannot kill the loader")
+}
+
+/// The next start must do, whatever a killed start or stop has left.
+fn killed_at_every_step_under_load() -> Result<()> {
+    const STEPS: u32 = 40;
+    start()?;
+    let child = load(30)?;
+    for command in ["start", "stop"] {
+        let begin = Instant::now();
+        if command == "start" { stop()? } else { start()? };
+        succeed(&mut loader(&[command]))?;
+        let whole = begin.elapsed();
+        for step in 0..STEPS {
+            if command == "start" { stop()? } else { start()? };
+            let mut victim = spawn(loader(&[command]))?;
+            sleep(whole * step / STEPS);
+            end(&victim, Signal::KILL)?;
+            victim.wait()?;
+            // Processes that start now are either served or make real calls.
+            succeed(&mut preloaded("getpid", &["100"]))?;
+            let status = status()?;
+            ensure!(status["running"] == true || status["running"] == false, "{status}");
+        }
+    }
+    start()?;
+    ensure!(status()?["running"] == true, "does not run after all");
+    stop()?;
+    ensure_no_traces()?;
+    let mut child = child;
+    if child.try_wait()?.is_none() {
+        start()?;
+    }
+    finish_load(child)
+}
+
+fn interrupted_start_leaves_nothing() -> Result<()> {
+    stop()?;
+    let begin = Instant::now();
+    start()?;
+    let whole = begin.elapsed();
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        for step in 0..12 {
+            stop()?;
+            let victim = spawn(loader(&["start"]))?;
+            sleep(whole * step / 10);
+            // It may have ended before.
+            let _ = end(&victim, signal);
+            let output = victim.wait_with_output()?;
+            match output.status.code() {
+                Some(0) => ensure!(status()?["running"] == true, "exits with 0 and does not run"),
+                // None: the signal came before the first instruction of ours.
+                Some(130) | None => ensure_no_traces()?,
+                _ => anyhow::bail!("{}: {}", output.status, text(&output.stderr)),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Root removes all that can be seen: pins, mounts, directories. What holds the
+/// hooks are the processes themselves, so no answer may be wrong, and the hooks
+/// must go with the last of them.
+fn every_pin_removed_under_load() -> Result<()> {
+    stop()?;
+    let others = attached_hooks();
+    start()?;
+    let first = load(8)?;
+    let second = spawn(preloaded("bracket", &["vfork", "4000"]))?;
+    let third = spawn(preloaded("bracket", &["fork-tree", "9"]))?;
+    sleep(Duration::from_millis(500));
+    remove_everything()?;
+    ensure!(traces()?.is_empty(), "cannot remove {:?}", traces()?);
+    // Whoever starts now makes real calls.
+    succeed(&mut preloaded("getpid", &["100"]))?;
+    ensure!(attached_hooks() > others, "the hooks are gone while processes believe the cells");
+    // A new start does not care for the old one, which has its own cells.
+    start()?;
+    let fourth = load(3)?;
+    finish_load(first)?;
+    finish("vfork", second)?;
+    finish("fork-tree", third)?;
+    finish_load(fourth)?;
+    stop()?;
+    ensure_no_traces()?;
+    wait_until("the hooks go with the last process", || Ok(attached_hooks() == others))
+}
+
+fn remove_everything() -> Result<()> {
+    for dir in [PIN_DIR, PUBLIC_DIR, HOLD_DIR] {
+        // What is read-only stays, as it would for a user's `rm -rf`.
+        let _ = output(Command::new("rm").args(["-rf", dir]))?;
+        while fs::read_to_string("/proc/self/mounts")?.contains(&format!(" {dir} ")) {
+            succeed(Command::new("umount").args(["--lazy", dir]))?;
+            let _ = output(Command::new("rm").args(["-rf", dir]))?;
+        }
+        if Path::new(dir).exists() {
+            fs::remove_dir_all(dir).with_context(|| format!("cannot remove {dir}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn two_starts_at_once() -> Result<()> {
+    for _ in 0..5 {
+        stop()?;
+        let starts = [spawn(loader(&["start"]))?, spawn(loader(&["start"]))?, spawn(loader(&["start"]))?];
+        for child in starts {
+            finish("start", child)?;
+        }
+        ensure!(status()?["running"] == true, "does not run");
+        let stops = [spawn(loader(&["stop"]))?, spawn(loader(&["stop"]))?];
+        for child in stops {
+            finish("stop", child)?;
+        }
+        ensure_no_traces()?;
+    }
+    Ok(())
+}
