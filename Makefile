@@ -19,7 +19,7 @@ CFLAGS_PROGRAMS = -std=gnu11 -O2 -Wall -Wextra -Werror -pthread
 BRACKET = $(wildcard tests/programs/bracket/*.[ch]) tests/programs/real.h
 
 .DEFAULT_GOAL := build
-.PHONY: build rust programs packages demo test bench bench-apps install clean help
+.PHONY: build rust programs packages demo test check bench bench-apps install clean help
 
 build: rust ## Build the loader and the library (the default)
 
@@ -42,7 +42,7 @@ packages:
 	fi
 
 programs: rust $(CALLS:%=$(PROGRAMS)/%) $(CALLS:%=$(PROGRAMS)/%-wrapped) \
-	$(PROGRAMS)/bracket $(PROGRAMS)/locked $(PROGRAMS)/lying.so
+	$(PROGRAMS)/bracket $(PROGRAMS)/locked $(PROGRAMS)/lying.so $(PROGRAMS)/empty.so
 
 $(PROGRAMS):
 	mkdir -p $@
@@ -62,6 +62,9 @@ $(PROGRAMS)/locked: tests/programs/locked.c tests/programs/real.h | $(PROGRAMS)
 $(PROGRAMS)/lying.so: tests/programs/lying.c | $(PROGRAMS)
 	$(CC) $(CFLAGS_PROGRAMS) -shared -fPIC $< -o $@ -ldl
 
+$(PROGRAMS)/empty.so: | $(PROGRAMS)
+	$(CC) -shared -fPIC -x c /dev/null -o $@
+
 demo: programs ## Show what it gains: getpid ten million times, without and with bysyscall (root)
 	@$(CARGO) build --release --locked --quiet --package bysyscall-tests --bin demo
 	@$(RELEASE)/demo
@@ -69,9 +72,14 @@ demo: programs ## Show what it gains: getpid ten million times, without and with
 test: programs ## Run all tests (root)
 	$(CARGO) test --release --locked
 
+check: packages ## Check formatting and lints
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets --locked
+
 bench: programs ## Measure speed and cost, as ratios inside one run (root)
 	@$(CARGO) build --release --locked --quiet --package bysyscall-tests --bin bench
 	@$(RELEASE)/bench
+	$(CARGO) bench --locked --package bysyscall-tests --bench wrappers
 
 bench-apps: programs ## Measure real programs, without and with bysyscall (root)
 	tests/apps/setup.sh

@@ -207,6 +207,12 @@ static __always_inline bool fill_credentials(struct bysyscall_cell *cell, struct
 	       map_id(&ns->gid_map, cred->sgid.val, &cell->sgid);
 }
 
+/* The state of a cell after one more write, with these flags. */
+static __always_inline __u64 next_state(__u64 state, __u32 flags)
+{
+	return ((state >> BYSYSCALL_COUNT_SHIFT) + 1) << BYSYSCALL_COUNT_SHIFT | flags;
+}
+
 /*
  * Describes `task`, current or about to be, in the cell of this CPU.
  *
@@ -214,6 +220,9 @@ static __always_inline bool fill_credentials(struct bysyscall_cell *cell, struct
  * whether they may be given: whoever forbids them on another CPU first says so
  * and then takes them away (take_flags_away), so one of the two sees the other.
  * The second look also covers a caller that was preempted after the first one.
+ *
+ * Another CPU may take flags away between the load and the exchange, and its
+ * count be lost; counts with flags, which are written only here, still grow.
  */
 static __always_inline void publish(struct bysyscall_cell *cell, struct cpu_state *state,
 				    struct task_struct *task, struct task_struct *leader,
@@ -229,12 +238,16 @@ static __always_inline void publish(struct bysyscall_cell *cell, struct cpu_stat
 	    !fill_credentials(cell, task))
 		flags &= ~CREDS_FLAGS;
 	state->process = identity(leader);
-	cell->seq++;
-	__sync_lock_test_and_set(&cell->flags, flags);
-	if (allowed(task, mark) != first) {
-		cell->flags = 0;
-		cell->seq++;
-	}
+	__sync_lock_test_and_set(&cell->state, next_state(cell->state, flags));
+	if (allowed(task, mark) != first)
+		cell->state = next_state(cell->state, 0);
+}
+
+/* The cell describes nobody who may read it. A reader elsewhere sees the flags go. */
+static __always_inline void withdraw(struct bysyscall_cell *cell)
+{
+	if (cell->state & BYSYSCALL_FLAGS_MASK)
+		cell->state = next_state(cell->state, 0);
 }
 
 static long take_flags_from(__u32 cpu, __u64 *process)
@@ -246,17 +259,14 @@ static long take_flags_from(__u32 cpu, __u64 *process)
 		return 1;
 	if (*process && state->process != *process)
 		return 0;
-	cell->flags = 0;
-	__sync_fetch_and_add(&cell->seq, 1);
+	__sync_fetch_and_and(&cell->state, ~(__u64)BYSYSCALL_FLAGS_MASK);
+	__sync_fetch_and_add(&cell->state, 1ULL << BYSYSCALL_COUNT_SHIFT);
 	return 0;
 }
 
 /*
  * Takes the flags from the cells that describe one process, or all. What
  * forbids them (real_calls_only, enabled_wrappers) must have been stored.
- *
- * A reader that saw a flag here before read the sequence number before as
- * well, so it will not accept what it read if it ends up on this CPU again.
  */
 static __always_inline void take_flags_away(__u64 process)
 {
@@ -278,12 +288,10 @@ static __always_inline void publish_current(struct task_struct *task)
 	if (!cell || !state)
 		return;
 	mark = mark_of(leader);
-	if (mark) {
+	if (mark)
 		publish(cell, state, task, leader, mark);
-	} else if (cell->flags) {
-		cell->flags = 0;
-		cell->seq++;
-	}
+	else
+		withdraw(cell);
 }
 
 /*
@@ -343,8 +351,8 @@ int BPF_PROG(bysys_switch, bool preempt, struct task_struct *prev, struct task_s
 	mark = mark_of(leader);
 	if (mark)
 		publish(cell, state, next, leader, mark);
-	else if (cell->flags)
-		cell->flags = 0;
+	else
+		withdraw(cell);
 	return 0;
 }
 

@@ -14,7 +14,7 @@
  *
  * Atomicity: a cell is written by BPF programs on its own CPU for the task
  * that is current or about to be, so to that task the whole write looks
- * atomic, apart from `seq`. Only `flags` and `seq` are also written from other
+ * atomic, apart from the count in `state`. Only `state` is also written from other
  * CPUs, and only to take flags away; see take_flags_away() in bysyscall.bpf.c.
  *
  * Structs grow only at their end, into what is reserved. Any other change, a
@@ -28,6 +28,10 @@
 
 /* Bytes of a map element: the header is element 0, the cell of CPU n is element n + 1. */
 #define BYSYSCALL_CELL_SIZE 64
+
+/* bysyscall_cell.state */
+#define BYSYSCALL_FLAGS_MASK 0xffffff
+#define BYSYSCALL_COUNT_SHIFT 24
 
 /*
  * Hooks, one row each: bit, name, where the program is attached.
@@ -83,13 +87,14 @@ struct bysyscall_header {
  */
 struct bysyscall_cell {
 	/*
-	 * Changes whenever the cell has been given to a task or rewritten, so a
-	 * reader that finds it unchanged, on the same CPU, read one task's values.
-	 * Counts writes, wraps after 2^64. 0: never written.
+	 * Flags and count in one word, which the writer exchanges atomically and
+	 * the reader loads whole. BYSYSCALL_FLAGS_MASK: bit n says that the wrapper
+	 * of row n may answer from this cell; 0: make the real call. Above it, from
+	 * BYSYSCALL_COUNT_SHIFT: a count of writes, so a reader that finds the word
+	 * unchanged, on the same CPU, read one task's values. Wraps after 2^40
+	 * writes. 0: never written.
 	 */
-	__u64 seq;
-	/* Bit n: the wrapper of row n may answer from this cell. 0: make the real call. */
-	__u32 flags;
+	__u64 state;
 	__u32 pid;  /* thread group id in the task's own pid namespace. Never 0 with its flag. */
 	__u32 tid;  /* thread id in the task's own pid namespace. Never 0 with its flag. */
 	__u32 uid;  /* real user id in the task's user namespace. 0: root of that namespace. */
@@ -98,7 +103,7 @@ struct bysyscall_cell {
 	__u32 gid;  /* real group id in the task's user namespace, as above. */
 	__u32 egid; /* effective group id, as above. */
 	__u32 sgid; /* saved group id, as above. */
-	__u32 reserved[5]; /* 0. */
+	__u32 reserved[6]; /* 0. */
 };
 
 /* bysyscall_record.flags */

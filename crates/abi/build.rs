@@ -24,18 +24,29 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn generate(header: &str) -> Result<String, Box<dyn Error>> {
     let mut out = String::new();
     for (name, value) in header.lines().filter_map(number) {
-        writeln!(out, "/// `BYSYSCALL_{name}` of `bpf/bysyscall.h`.\npub const {name}: u32 = {value};")?;
+        writeln!(
+            out,
+            "/// `BYSYSCALL_{name}` of `bpf/bysyscall.h`.\npub const {name}: u32 = {value};"
+        )?;
     }
 
     let hooks = table(header, "BYSYSCALL_HOOKS")?;
-    writeln!(out, "/// Every hook, in the order of the bits.\npub const HOOKS: [Hook; {}] = [", hooks.len())?;
+    writeln!(
+        out,
+        "/// Every hook, in the order of the bits.\npub const HOOKS: [Hook; {}] = [",
+        hooks.len()
+    )?;
     for Row { bit, name, last } in &hooks {
         writeln!(out, "Hook {{ bit: {bit}, name: {name:?}, attach_point: {last} }},")?;
     }
     writeln!(out, "];")?;
 
     let wrappers = table(header, "BYSYSCALL_WRAPPERS")?;
-    writeln!(out, "/// Every wrapper, in the order of the bits.\npub const WRAPPERS: [Wrapper; {}] = [", wrappers.len())?;
+    writeln!(
+        out,
+        "/// Every wrapper, in the order of the bits.\npub const WRAPPERS: [Wrapper; {}] = [",
+        wrappers.len()
+    )?;
     for Row { bit, name, last } in &wrappers {
         let mut needs = 0u32;
         for hook in last.split('|').map(str::trim) {
@@ -55,14 +66,20 @@ fn generate(header: &str) -> Result<String, Box<dyn Error>> {
     Ok(out)
 }
 
-/// `#define BYSYSCALL_NAME number`
+/// `#define BYSYSCALL_NAME number`, decimal or hexadecimal.
 fn number(line: &str) -> Option<(&str, u32)> {
     let mut words = line.strip_prefix("#define BYSYSCALL_")?.split_whitespace();
-    Some((words.next()?, words.next()?.parse().ok()?))
+    let (name, value) = (words.next()?, words.next()?);
+    let value = match value.strip_prefix("0x") {
+        Some(hex) => u32::from_str_radix(hex, 16),
+        None => value.parse(),
+    };
+    Some((name, value.ok()?))
 }
 
 fn table<'a>(header: &'a str, name: &str) -> Result<Vec<Row<'a>>, Box<dyn Error>> {
-    let start = header.find(&format!("#define {name}(ROW)")).ok_or_else(|| format!("no table {name}"))?;
+    let start =
+        header.find(&format!("#define {name}(ROW)")).ok_or_else(|| format!("no table {name}"))?;
     let rows = header[start..].lines().skip(1).map_while(|line| line.trim().strip_prefix("ROW("));
     let mut table = Vec::new();
     for row in rows {

@@ -30,7 +30,9 @@ fn scenarios() -> Result<Vec<Scenario>> {
             needs_library: line.contains("LIBRARY"),
         })
     };
-    list.lines().map(|line| scenario(line).with_context(|| format!("bracket list: {line}"))).collect()
+    list.lines()
+        .map(|line| scenario(line).with_context(|| format!("bracket list: {line}")))
+        .collect()
 }
 
 /// One test for each scenario and user.
@@ -88,8 +90,17 @@ fn finds_a_lie() -> Result<()> {
     for scenario in ["single", "threads", "fork", "vfork", "exec-thread", "load"] {
         let mut command = plain("bracket", &[scenario]);
         let output = output(command.env("LD_PRELOAD", path("lying.so")))?;
-        ensure!(output.status.code() == Some(1), "{scenario}: {}: {}", output.status, text(&output.stdout));
-        ensure!(!text(&output.stdout).contains(" 0 mismatches"), "{scenario}: {}", text(&output.stdout));
+        ensure!(
+            output.status.code() == Some(1),
+            "{scenario}: {}: {}",
+            output.status,
+            text(&output.stdout)
+        );
+        ensure!(
+            !text(&output.stdout).contains(" 0 mismatches"),
+            "{scenario}: {}",
+            text(&output.stdout)
+        );
     }
     Ok(())
 }
@@ -102,7 +113,10 @@ fn answers_are_bypassed() -> Result<()> {
             let seen = count_calls(call, &path(call), mode, Some(&library()))?;
             ensure!(seen <= 10, "{call} {mode:?}: the kernel has seen {seen} calls");
             let without = count_calls(call, &path(call), mode, None)?;
-            ensure!(without > 100_000, "{call} {mode:?}: without the library the kernel has seen {without} calls");
+            ensure!(
+                without > 100_000,
+                "{call} {mode:?}: without the library the kernel has seen {without} calls"
+            );
         }
     }
     Ok(())

@@ -11,8 +11,8 @@ use bysyscall_tests::process::{output, succeed, text};
 use libtest_mimic::Trial;
 
 use crate::fixture::{
-    as_nobody, ensure_no_traces, finish, library, loader, path, preloaded, spawn, start, status, stop, traces, trial,
-    wait_until,
+    as_nobody, ensure_no_traces, finish, library, loader, path, preloaded, spawn, start, status,
+    stop, traces, trial, wait_until,
 };
 
 pub fn trials() -> Vec<Trial> {
@@ -34,7 +34,11 @@ pub fn trials() -> Vec<Trial> {
 fn says(command: &mut Command, code: i32, words: &str) -> Result<()> {
     let output = output(command)?;
     let said = text(&output.stdout) + &text(&output.stderr);
-    ensure!(output.status.code() == Some(code), "{command:?}: {}, not {code}: {said}", output.status);
+    ensure!(
+        output.status.code() == Some(code),
+        "{command:?}: {}, not {code}: {said}",
+        output.status
+    );
     ensure!(said.contains(words), "{command:?} does not say `{words}`: {said}");
     Ok(())
 }
@@ -58,7 +62,11 @@ fn start_pins_where_the_design_says() -> Result<()> {
     };
     ensure!(mode("/run/bysyscall")? == 0o755, "/run/bysyscall: {:o}", mode("/run/bysyscall")?);
     ensure!(mode("/run/bysyscall/cells")? == 0o666, "cells: {:o}", mode("/run/bysyscall/cells")?);
-    ensure!(mode("/run/bysyscall/register")? == 0o444, "register: {:o}", mode("/run/bysyscall/register")?);
+    ensure!(
+        mode("/run/bysyscall/register")? == 0o444,
+        "register: {:o}",
+        mode("/run/bysyscall/register")?
+    );
     ensure!(mode("/sys/fs/bpf/bysyscall")? == 0o700, "pins: {:o}", mode("/sys/fs/bpf/bysyscall")?);
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     ensure!(mounts.contains(" /run/bysyscall bpf "), "no bpffs on /run/bysyscall: {mounts}");
@@ -70,7 +78,10 @@ fn status_tells_hooks_and_wrappers() -> Result<()> {
     let status = status()?;
     ensure!(status["version"] == env!("CARGO_PKG_VERSION"), "version {}", status["version"]);
     ensure!(status["kernel"].is_string() && status["since"].is_u64(), "{status}");
-    ensure!(["none", "integrity", "unknown"].iter().any(|state| status["lockdown"] == *state), "{status}");
+    ensure!(
+        ["none", "integrity", "unknown"].iter().any(|state| status["lockdown"] == *state),
+        "{status}"
+    );
     let hooks = status["hooks"].as_array().context("no hooks")?;
     ensure!(hooks.len() == HOOKS.len(), "{hooks:?}");
     let mut attached = 0;
@@ -80,7 +91,10 @@ fn status_tells_hooks_and_wrappers() -> Result<()> {
             attached |= 1 << row.bit;
             ensure!(hook["reason"].is_null() && hook["missed_runs"] == 0, "{hook}");
         } else {
-            ensure!(hook["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "no reason: {hook}");
+            ensure!(
+                hook["reason"].as_str().is_some_and(|reason| !reason.is_empty()),
+                "no reason: {hook}"
+            );
         }
     }
     let wrappers = status["wrappers"].as_array().context("no wrappers")?;
@@ -98,10 +112,13 @@ fn status_tells_hooks_and_wrappers() -> Result<()> {
 
 fn status_counts_processes() -> Result<()> {
     start()?;
-    let registered = |what: &str| -> Result<u64> { status()?["registered"][what].as_u64().context("no count") };
+    let registered =
+        |what: &str| -> Result<u64> { status()?["registered"][what].as_u64().context("no count") };
     wait_until("no process is registered", || Ok(registered("processes")? == 0))?;
     let child = spawn(preloaded("bracket", &["threads", "60000"]))?;
-    wait_until("one process with 17 threads", || Ok(registered("processes")? == 1 && registered("threads")? == 17))?;
+    wait_until("one process with 17 threads", || {
+        Ok(registered("processes")? == 1 && registered("threads")? == 17)
+    })?;
     finish("bracket", child)?;
     ensure!(registered("processes")? == 0 && registered("threads")? == 0, "{}", status()?);
     Ok(())
@@ -110,14 +127,21 @@ fn status_counts_processes() -> Result<()> {
 fn status_tells_costs() -> Result<()> {
     start()?;
     let switch = &HOOKS[0];
-    let sysctl = |value: &str| fs::write("/proc/sys/kernel/bpf_stats_enabled", value).context("bpf_stats_enabled");
+    let sysctl = |value: &str| {
+        fs::write("/proc/sys/kernel/bpf_stats_enabled", value).context("bpf_stats_enabled")
+    };
     let before = fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled")?;
     sysctl("1")?;
     let result = wait_until("the cost of the switch hook", || {
         let status = status()?;
-        let hook = status["hooks"].as_array().and_then(|hooks| hooks.first()).cloned().context("no hooks")?;
+        let hook = status["hooks"]
+            .as_array()
+            .and_then(|hooks| hooks.first())
+            .cloned()
+            .context("no hooks")?;
         ensure!(hook["name"] == switch.name, "{hook}");
-        Ok(hook["runs"].as_u64().is_some_and(|runs| runs > 0) && hook["mean_ns"].as_f64().is_some_and(|mean| mean > 0.0))
+        Ok(hook["runs"].as_u64().is_some_and(|runs| runs > 0)
+            && hook["mean_ns"].as_f64().is_some_and(|mean| mean > 0.0))
     });
     sysctl(before.trim())?;
     result
@@ -132,7 +156,8 @@ fn run_becomes_the_command() -> Result<()> {
     let said = finish("run", child)?;
     ensure!(said.trim() == format!("{id} {}", library().display()), "{said}, not pid {id}");
     let existing = path("lying.so");
-    let said = succeed(loader(&["run", "sh", "-c", "echo $LD_PRELOAD"]).env("LD_PRELOAD", &existing))?;
+    let said =
+        succeed(loader(&["run", "sh", "-c", "echo $LD_PRELOAD"]).env("LD_PRELOAD", &existing))?;
     ensure!(said.trim() == format!("{}:{}", library().display(), existing.display()), "{said}");
     says(&mut loader(&["run", "/no/such/command"]), 1, "/no/such/command")?;
     let mut as_user = as_nobody(loader(&["run", "--log", "info"]));
@@ -143,7 +168,11 @@ fn run_needs_the_library() -> Result<()> {
     let alone = Path::new("/run/alone");
     fs::create_dir(alone)?;
     fs::copy(path("bysyscall"), alone.join("bysyscall"))?;
-    let result = says(Command::new(alone.join("bysyscall")).args(["run", "true"]), 1, "/run/alone/libbysyscall.so");
+    let result = says(
+        Command::new(alone.join("bysyscall")).args(["run", "true"]),
+        1,
+        "/run/alone/libbysyscall.so",
+    );
     fs::remove_dir_all(alone)?;
     result
 }
@@ -153,7 +182,10 @@ fn needs_privileges() -> Result<()> {
     for command in ["start", "stop", "status"] {
         says(&mut as_nobody(loader(&[command])), 1, "CAP_BPF")?;
         let mut without_bpf = Command::new("setpriv");
-        without_bpf.args(["--bounding-set=-bpf", "--inh-caps=-bpf"]).arg(path("bysyscall")).arg(command);
+        without_bpf
+            .args(["--bounding-set=-bpf", "--inh-caps=-bpf"])
+            .arg(path("bysyscall"))
+            .arg(command);
         says(&mut without_bpf, 1, "CAP_BPF")?;
     }
     ensure_no_traces()
@@ -168,7 +200,10 @@ fn replaces_foreign_pins() -> Result<()> {
         fs::create_dir(Path::new(bysyscall_abi::PIN_DIR).join("foreign"))?;
         says(&mut loader(&["status"]), 3, "bysyscall stop")?;
         says(&mut loader(&[replace]), 0, if replace == "start" { "started" } else { "removed" })?;
-        ensure!(!Path::new(bysyscall_abi::PIN_DIR).join("foreign").exists(), "{replace} left the foreign pins");
+        ensure!(
+            !Path::new(bysyscall_abi::PIN_DIR).join("foreign").exists(),
+            "{replace} left the foreign pins"
+        );
         stop()?;
         ensure_no_traces()?;
     }

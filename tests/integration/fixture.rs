@@ -28,7 +28,8 @@ pub fn install() -> Result<()> {
     }
     for file in files {
         let name = file.file_name().context("a file has a name")?;
-        fs::copy(&file, Path::new(DIR).join(name)).with_context(|| format!("cannot copy {}", file.display()))?;
+        fs::copy(&file, Path::new(DIR).join(name))
+            .with_context(|| format!("cannot copy {}", file.display()))?;
     }
     Ok(())
 }
@@ -92,7 +93,11 @@ pub fn status() -> Result<Value> {
     let status: Value = serde_json::from_slice(&output.stdout)
         .with_context(|| format!("status: {}{}", text(&output.stdout), text(&output.stderr)))?;
     let expected = if status["running"] == true { 0 } else { 3 };
-    ensure!(output.status.code() == Some(expected), "status exits with {}, says {status}", output.status);
+    ensure!(
+        output.status.code() == Some(expected),
+        "status exits with {}, says {status}",
+        output.status
+    );
     Ok(status)
 }
 
@@ -100,14 +105,18 @@ pub fn status() -> Result<Value> {
 pub fn is_attached(hook: &str) -> Result<bool> {
     let status = status()?;
     let hooks = status["hooks"].as_array().context("no hooks in the status")?;
-    let hook = hooks.iter().find(|entry| entry["name"] == hook).with_context(|| format!("no hook {hook}"))?;
+    let hook = hooks
+        .iter()
+        .find(|entry| entry["name"] == hook)
+        .with_context(|| format!("no hook {hook}"))?;
     Ok(hook["attached"] == true)
 }
 
 /// What of the service can be seen: its mounts and directories.
 pub fn traces() -> Result<Vec<String>> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
-    let mut traces: Vec<String> = mounts.lines().filter(|line| line.contains("bysyscall")).map(str::to_owned).collect();
+    let mut traces: Vec<String> =
+        mounts.lines().filter(|line| line.contains("bysyscall")).map(str::to_owned).collect();
     for path in [bysyscall_abi::PUBLIC_DIR, bysyscall_abi::HOLD_DIR, bysyscall_abi::PIN_DIR] {
         if Path::new(path).exists() {
             traces.push(path.to_owned());

@@ -15,7 +15,8 @@ use bysyscall_tests::process::{output, succeed, text};
 use libtest_mimic::Trial;
 
 use crate::fixture::{
-    NOBODY, as_nobody, ensure_no_traces, ensure_success, library, loader, path, plain, preloaded, start, stop, trial,
+    NOBODY, as_nobody, ensure_no_traces, ensure_success, library, loader, path, plain, preloaded,
+    start, stop, trial,
 };
 
 pub fn trials() -> Vec<Trial> {
@@ -48,9 +49,11 @@ fn is_safe_to_preload() -> Result<()> {
 
     let versions = readelf("--version-info")?;
     for version in versions.split("GLIBC_").skip(1) {
-        let number = version.split(|c: char| c != '.' && !c.is_ascii_digit()).next().unwrap_or_default();
+        let number =
+            version.split(|c: char| c != '.' && !c.is_ascii_digit()).next().unwrap_or_default();
         let mut parts = number.split('.').map(str::parse::<u32>);
-        let (major, minor) = (parts.next().context("no version")??, parts.next().context("no version")??);
+        let (major, minor) =
+            (parts.next().context("no version")??, parts.next().context("no version")??);
         ensure!((major, minor) <= (2, 17), "needs GLIBC_{number}");
     }
 
@@ -62,7 +65,9 @@ fn is_safe_to_preload() -> Result<()> {
         let hex = line.split_whitespace().nth(5).context("no size")?;
         Ok(u64::from_str_radix(hex.trim_start_matches("0x"), 16)?)
     };
-    let sum = |kind: &str| segments.lines().filter(|line| line.contains(kind) && line.contains(" RW ")).map(size).sum();
+    let sum = |kind: &str| {
+        segments.lines().filter(|line| line.contains(kind) && line.contains(" RW ")).map(size).sum()
+    };
     let (writable, relro): (Result<u64>, u64) = (
         sum("LOAD"),
         segments.lines().find(|line| line.contains("GNU_RELRO")).map_or(Ok(0), size)?,
@@ -87,9 +92,15 @@ fn exports_each_wrapper() -> Result<()> {
         .filter(|line| line.contains(" GLOBAL ") && !line.contains(" UND "))
         .filter_map(|line| line.split_whitespace().last())
         .collect();
-    let names = WRAPPERS.iter().flat_map(|wrapper| [wrapper.name.to_owned(), format!("__wrap_{}", wrapper.name)]);
-    let expected: BTreeSet<String> = names.chain(["syscall".to_owned(), "prctl".to_owned()]).collect();
-    ensure!(exported.iter().copied().eq(expected.iter().map(String::as_str)), "exports {exported:?}, not {expected:?}");
+    let names = WRAPPERS
+        .iter()
+        .flat_map(|wrapper| [wrapper.name.to_owned(), format!("__wrap_{}", wrapper.name)]);
+    let expected: BTreeSet<String> =
+        names.chain(["syscall".to_owned(), "prctl".to_owned()]).collect();
+    ensure!(
+        exported.iter().copied().eq(expected.iter().map(String::as_str)),
+        "exports {exported:?}, not {expected:?}"
+    );
     Ok(())
 }
 
@@ -103,7 +114,10 @@ fn original_programs_agree() -> Result<()> {
                     let mut command = command;
                     let said = succeed(&mut command)?;
                     let start = format!("1000 {noun} from {call}() (");
-                    ensure!(said.starts_with(&start) && said.contains(") matches "), "{program}: {said}");
+                    ensure!(
+                        said.starts_with(&start) && said.contains(") matches "),
+                        "{program}: {said}"
+                    );
                 }
             }
         }
@@ -121,7 +135,8 @@ fn log_of(mut command: Command, level: &str) -> Result<Vec<String>> {
 fn reports_bypassed_calls() -> Result<()> {
     start()?;
     for program in ["getpid", "getpid-wrapped"] {
-        let command = if program == "getpid" { preloaded(program, &["2"]) } else { plain(program, &["2"]) };
+        let command =
+            if program == "getpid" { preloaded(program, &["2"]) } else { plain(program, &["2"]) };
         let log = log_of(command, "info")?;
         ensure!(log == ["getpid: bypassed 2 times"], "{program}: {log:?}");
     }
@@ -140,7 +155,10 @@ fn children_report_their_own_calls() -> Result<()> {
     let log = log_of(shell, "info")?;
     for count in 2..=4 {
         let line = format!("getpid: bypassed {count} times");
-        ensure!(log.iter().filter(|said| **said == line).count() == 1, "no `{line}` once in {log:?}");
+        ensure!(
+            log.iter().filter(|said| **said == line).count() == 1,
+            "no `{line}` once in {log:?}"
+        );
     }
     Ok(())
 }
@@ -152,9 +170,21 @@ fn can_be_disabled() -> Result<()> {
         command.env("BYSYSCALL_DISABLE", list);
         log_of(command, "debug")
     };
-    ensure!(disabled("1")? == ["getpid: 2 real calls"], "BYSYSCALL_DISABLE=1: {:?}", disabled("1")?);
-    ensure!(disabled("gettid, getpid")? == ["getpid: 2 real calls"], "by name: {:?}", disabled("gettid, getpid")?);
-    ensure!(disabled("gettid")? == ["getpid: bypassed 2 times"], "another: {:?}", disabled("gettid")?);
+    ensure!(
+        disabled("1")? == ["getpid: 2 real calls"],
+        "BYSYSCALL_DISABLE=1: {:?}",
+        disabled("1")?
+    );
+    ensure!(
+        disabled("gettid, getpid")? == ["getpid: 2 real calls"],
+        "by name: {:?}",
+        disabled("gettid, getpid")?
+    );
+    ensure!(
+        disabled("gettid")? == ["getpid: bypassed 2 times"],
+        "another: {:?}",
+        disabled("gettid")?
+    );
     Ok(())
 }
 
@@ -181,7 +211,12 @@ fn makes_real_calls_without_service() -> Result<()> {
     ensure_no_traces()?;
     succeed(&mut preloaded("getpid", &["1000"]))?;
     let log = log_of(preloaded("getpid", &["2"]), "debug")?;
-    ensure!(log.len() == 2 && log[0].contains("/run/bysyscall/register") && log[1] == "getpid: 2 real calls", "{log:?}");
+    ensure!(
+        log.len() == 2
+            && log[0].contains("/run/bysyscall/register")
+            && log[1] == "getpid: 2 real calls",
+        "{log:?}"
+    );
     Ok(())
 }
 
@@ -199,15 +234,24 @@ fn refuses_another_abi() -> Result<()> {
     };
     let other_version = record_bytes(&record);
     let other_cells = record_bytes(&Record { abi_version: ABI_VERSION, cell_size: 128, ..record });
-    let longer = [record_bytes(&Record { abi_version: ABI_VERSION, record_size: 40, ..record }), vec![0; 8]].concat();
+    let longer =
+        [record_bytes(&Record { abi_version: ABI_VERSION, record_size: 40, ..record }), vec![0; 8]]
+            .concat();
     fs::create_dir(bysyscall_abi::PUBLIC_DIR)?;
-    for answer in [other_version.clone(), other_cells, longer, other_version[..8].to_vec(), Vec::new()] {
+    for answer in
+        [other_version.clone(), other_cells, longer, other_version[..8].to_vec(), Vec::new()]
+    {
         let file = Path::new(bysyscall_abi::PUBLIC_DIR).join("register");
         fs::write(&file, &answer)?;
         let log = log_of(preloaded("getpid", &["2"]), "debug");
         fs::remove_file(&file)?;
         let log = log?;
-        ensure!(log.len() == 2 && log[0].contains("another version") && log[1] == "getpid: 2 real calls", "{log:?}");
+        ensure!(
+            log.len() == 2
+                && log[0].contains("another version")
+                && log[1] == "getpid: 2 real calls",
+            "{log:?}"
+        );
     }
     fs::remove_dir(bysyscall_abi::PUBLIC_DIR)?;
     Ok(())
@@ -217,7 +261,8 @@ fn record_bytes(record: &Record) -> Vec<u8> {
     let numbers = [record.abi_version, record.record_size, record.cell_size, record.cell_count];
     let mut bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_ne_bytes()).collect();
     bytes.extend(record.generation.to_ne_bytes());
-    bytes.extend([record.flags, record.seccomp_mode].iter().flat_map(|number| number.to_ne_bytes()));
+    bytes
+        .extend([record.flags, record.seccomp_mode].iter().flat_map(|number| number.to_ne_bytes()));
     bytes
 }
 
@@ -234,7 +279,11 @@ fn trace(mut command: Command) -> Result<Vec<String>> {
     succeed(&mut command)?;
     let lines = fs::read_to_string(&log)?;
     let call = |line: &str| Some(line.split_whitespace().nth(1)?.split('(').next()?.to_owned());
-    Ok(lines.lines().filter(|line| !line.contains("+++ exited") && !line.contains("resumed>")).filter_map(call).collect())
+    Ok(lines
+        .lines()
+        .filter(|line| !line.contains("+++ exited") && !line.contains("resumed>"))
+        .filter_map(call)
+        .collect())
 }
 
 /// What the library adds to a program that is traced: its loading by ld.so and
@@ -243,17 +292,27 @@ fn makes_no_extra_calls() -> Result<()> {
     const LD_SO: [&str; 9] =
         ["openat", "read", "pread64", "newfstatat", "fstat", "mmap", "mprotect", "munmap", "close"];
     start()?;
-    let (without, with) = (trace(plain("getpid", &["100"]))?, trace(preloaded("getpid", &["100"]))?);
-    let own = |calls: &[String]| calls.iter().position(|call| call == "getpid").context("no getpid");
+    let (without, with) =
+        (trace(plain("getpid", &["100"]))?, trace(preloaded("getpid", &["100"]))?);
+    let own =
+        |calls: &[String]| calls.iter().position(|call| call == "getpid").context("no getpid");
     let (own_without, own_with) = (&without[own(&without)?..], &with[own(&with)?..]);
     ensure!(own_without == own_with, "without the library {own_without:?}, with it {own_with:?}");
     let added = added_calls(&without, &with)?;
-    ensure!(added.iter().all(|call| LD_SO.contains(&call.as_str()) || call == "bpf"), "added {added:?}");
+    ensure!(
+        added.iter().all(|call| LD_SO.contains(&call.as_str()) || call == "bpf"),
+        "added {added:?}"
+    );
     ensure!(added.iter().filter(|call| *call == "bpf").count() == 1, "added {added:?}");
     // With threads and children the order is the scheduler's, but nothing more is added.
     for mode in ["pthread", "fork"] {
-        let (without, with) = (trace(plain("getpid", &["100", mode]))?, trace(preloaded("getpid", &["100", mode]))?);
-        ensure!(added_calls(&without, &with)? == added, "{mode}: added {:?}, not {added:?}", added_calls(&without, &with)?);
+        let (without, with) =
+            (trace(plain("getpid", &["100", mode]))?, trace(preloaded("getpid", &["100", mode]))?);
+        ensure!(
+            added_calls(&without, &with)? == added,
+            "{mode}: added {:?}, not {added:?}",
+            added_calls(&without, &with)?
+        );
     }
     Ok(())
 }
@@ -263,7 +322,10 @@ fn added_calls(without: &[String], with: &[String]) -> Result<Vec<String>> {
     // Whether a thread has to wait for another is chance.
     let mut added: Vec<String> = with.iter().filter(|call| *call != "futex").cloned().collect();
     for call in without.iter().filter(|call| *call != "futex") {
-        let place = added.iter().position(|added| added == call).with_context(|| format!("{call} is missing: {with:?}"))?;
+        let place = added
+            .iter()
+            .position(|added| added == call)
+            .with_context(|| format!("{call} is missing: {with:?}"))?;
         added.remove(place);
     }
     added.sort();
@@ -281,7 +343,10 @@ fn bypassed_calls_are_no_calls() -> Result<()> {
         let output = output(&mut perf)?;
         ensure_success("perf", &output)?;
         let report = text(&output.stderr);
-        let line = report.lines().find(|line| line.contains("raw_syscalls")).context("perf counted nothing")?;
+        let line = report
+            .lines()
+            .find(|line| line.contains("raw_syscalls"))
+            .context("perf counted nothing")?;
         Ok(line.split(',').next().unwrap_or_default().parse()?)
     };
     // The same number of digits, for printing must not differ.
@@ -295,6 +360,9 @@ fn works_linked_and_preloaded() -> Result<()> {
     let log = log_of(preloaded("getpid-wrapped", &["5"]), "info")?;
     ensure!(log == ["getpid: bypassed 5 times"], "{log:?}");
     let mut both = as_nobody(preloaded("getpid-wrapped", &["5"]));
-    ensure!(text(&output(&mut both)?.stdout).starts_with("5 pid from getpid()"), "nobody ({NOBODY}) gets no answer");
+    ensure!(
+        text(&output(&mut both)?.stdout).starts_with("5 pid from getpid()"),
+        "nobody ({NOBODY}) gets no answer"
+    );
     Ok(())
 }

@@ -16,7 +16,8 @@ use libtest_mimic::Trial;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fixture::{
-    ensure_no_traces, finish, loader, preloaded, spawn, start, status, stop, traces, trial, wait_until,
+    ensure_no_traces, finish, loader, preloaded, spawn, start, status, stop, traces, trial,
+    wait_until,
 };
 
 pub fn trials() -> Vec<Trial> {
@@ -33,7 +34,9 @@ pub fn trials() -> Vec<Trial> {
 /// A process with threads and children of all kinds that check themselves for so many seconds.
 fn load(seconds: u32) -> Result<Child> {
     let child = spawn(preloaded("bracket", &["load", &seconds.to_string()]))?;
-    wait_until("the load is registered", || Ok(status()?["registered"]["processes"].as_u64() > Some(0)))?;
+    wait_until("the load is registered", || {
+        Ok(status()?["registered"]["processes"].as_u64() > Some(0))
+    })?;
     Ok(child)
 }
 
@@ -56,8 +59,10 @@ fn stop_and_start_under_load() -> Result<()> {
 
 /// How many of our hooks are attached in this kernel, in whatever namespace.
 fn attached_hooks() -> usize {
-    let ours: Vec<u32> =
-        ProgInfoIter::default().filter(|program| HOOKS.iter().any(|hook| program.name == hook.name)).map(|program| program.id).collect();
+    let ours: Vec<u32> = ProgInfoIter::default()
+        .filter(|program| HOOKS.iter().any(|hook| program.name == hook.name))
+        .map(|program| program.id)
+        .collect();
     LinkInfoIter::default().filter(|link| ours.contains(&link.prog_id)).count()
 }
 
@@ -85,11 +90,19 @@ fn killed_at_every_step_under_load() -> Result<()> {
     let child = load(30)?;
     for command in ["start", "stop"] {
         let begin = Instant::now();
-        if command == "start" { stop()? } else { start()? };
+        if command == "start" {
+            stop()?
+        } else {
+            start()?
+        };
         succeed(&mut loader(&[command]))?;
         let whole = begin.elapsed();
         for step in 0..STEPS {
-            if command == "start" { stop()? } else { start()? };
+            if command == "start" {
+                stop()?
+            } else {
+                start()?
+            };
             let mut victim = spawn(loader(&[command]))?;
             sleep(whole * step / STEPS);
             end(&victim, Signal::KILL)?;
@@ -181,7 +194,8 @@ fn remove_everything() -> Result<()> {
 fn two_starts_at_once() -> Result<()> {
     for _ in 0..5 {
         stop()?;
-        let starts = [spawn(loader(&["start"]))?, spawn(loader(&["start"]))?, spawn(loader(&["start"]))?];
+        let starts =
+            [spawn(loader(&["start"]))?, spawn(loader(&["start"]))?, spawn(loader(&["start"]))?];
         for child in starts {
             finish("start", child)?;
         }

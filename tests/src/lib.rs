@@ -4,3 +4,4 @@
 pub mod built;
 pub mod namespace;
 pub mod process;
+pub mod symbols;

@@ -17,10 +17,13 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 pub fn enter() -> Result<()> {
     // SAFETY: changes only which mounts this process sees.
     if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
-        return Err(std::io::Error::last_os_error()).context("cannot make a mount namespace; run it as root");
+        return Err(std::io::Error::last_os_error())
+            .context("cannot make a mount namespace; run it as root");
     }
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).context("cannot make / private")?;
-    mount("tmpfs", Path::new("/run"), "tmpfs", MountFlags::NODEV, c"mode=0755").context("cannot mount on /run")?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .context("cannot make / private")?;
+    mount("tmpfs", Path::new("/run"), "tmpfs", MountFlags::NODEV, c"mode=0755")
+        .context("cannot mount on /run")?;
     mount("bpf", Path::new("/sys/fs/bpf"), "bpf", MountFlags::NODEV, c"mode=0700")
         .context("cannot mount on /sys/fs/bpf")?;
     Ok(())

@@ -82,8 +82,13 @@ pub fn time(command: &mut Command) -> Result<Times> {
     if !status.success() {
         bail!("{command:?}: {status}");
     }
-    let duration = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
-    Ok(Times { real: begin.elapsed(), user: duration(usage.ru_utime), system: duration(usage.ru_stime) })
+    let duration =
+        |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
+    Ok(Times {
+        real: begin.elapsed(),
+        user: duration(usage.ru_utime),
+        system: duration(usage.ru_stime),
+    })
 }
 
 fn wait(child: Child) -> Result<(ExitStatus, libc::rusage)> {
@@ -102,7 +107,12 @@ fn wait(child: Child) -> Result<(ExitStatus, libc::rusage)> {
 /// # Errors
 ///
 /// If perf or the program fails.
-pub fn count_calls(call: &str, program: &Path, arguments: &[&str], preload: Option<&Path>) -> Result<u64> {
+pub fn count_calls(
+    call: &str,
+    program: &Path,
+    arguments: &[&str],
+    preload: Option<&Path>,
+) -> Result<u64> {
     let mut command = Command::new("perf");
     command.args(["stat", "-x,", "-e", &format!("syscalls:sys_enter_{call}"), "--", "env"]);
     if let Some(library) = preload {
@@ -110,7 +120,10 @@ pub fn count_calls(call: &str, program: &Path, arguments: &[&str], preload: Opti
     }
     let output = output(command.arg(program).args(arguments).stdout(Stdio::null()))?;
     let report = text(&output.stderr);
-    let count = report.lines().find(|line| line.contains("sys_enter")).and_then(|line| line.split(',').next()?.parse().ok());
+    let count = report
+        .lines()
+        .find(|line| line.contains("sys_enter"))
+        .and_then(|line| line.split(',').next()?.parse().ok());
     match count {
         Some(count) if output.status.success() => Ok(count),
         _ => bail!("{command:?}: {}\n{report}", output.status),

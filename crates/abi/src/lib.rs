@@ -23,13 +23,15 @@ pub struct Hook {
 
 /// A libc function that the library answers.
 pub struct Wrapper {
-    /// Bit in [`Cell::flags`].
+    /// Bit in [`Cell::state`].
     pub bit: u32,
     /// Name of the libc function, and of the system call without `SYS_`.
     pub name: &'static str,
     /// Bits of the hooks that keep the answer right; without one of them the wrapper is off.
     pub hooks: u32,
 }
+
+const _: () = assert!(WRAPPERS.len() <= FLAGS_MASK.count_ones() as usize);
 
 /// Own bpffs instance with what every user may open, and its files.
 pub const PUBLIC_DIR: &str = "/run/bysyscall";
@@ -61,8 +63,7 @@ pub struct Header {
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(missing_docs, reason = "documented in bpf/bysyscall.h")]
 pub struct Cell {
-    pub seq: u64,
-    pub flags: u32,
+    pub state: u64,
     pub pid: u32,
     pub tid: u32,
     pub uid: u32,
@@ -71,7 +72,7 @@ pub struct Cell {
     pub gid: u32,
     pub egid: u32,
     pub sgid: u32,
-    pub reserved: [u32; 5],
+    pub reserved: [u32; 6],
 }
 
 /// `struct bysyscall_record`: what reading [`REGISTER_PATH`] answers.

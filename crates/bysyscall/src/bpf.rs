@@ -12,8 +12,8 @@ use std::sync::Mutex;
 use anyhow::{Context, Result, anyhow};
 use bysyscall_abi::{Control, HOOKS, Hook, Service};
 use libbpf_rs::{
-    Link, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, PrintLevel, Program, ProgramMut, libbpf_sys,
-    set_print,
+    Link, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, PrintLevel, Program, ProgramMut,
+    libbpf_sys, set_print,
 };
 
 use crate::kernel;
@@ -72,7 +72,8 @@ fn verifier_said() -> Option<String> {
     let said = SAID.lock().ok()?;
     let log = said.split("BEGIN PROG LOAD LOG --").nth(1)?;
     let words = log.lines().map(str::trim).filter(|line| !line.is_empty());
-    let words = words.take_while(|line| !line.starts_with("processed ") && !line.contains("END PROG LOAD LOG"));
+    let words = words
+        .take_while(|line| !line.starts_with("processed ") && !line.contains("END PROG LOAD LOG"));
     words.last().map(str::to_owned)
 }
 
@@ -95,7 +96,9 @@ fn load(hooks: u32, with_others: bool) -> Result<Object> {
             Some(CELLS) => map.set_max_entries(1 + cpus).map_err(explain)?,
             Some(CPUS) => map.set_max_entries(cpus).map_err(explain)?,
             Some(name) if name.ends_with(".rodata") => {
-                let creds = HOOKS.iter().any(|hook| hook.name == "bysys_creds" && hooks & 1 << hook.bit != 0);
+                let creds = HOOKS
+                    .iter()
+                    .any(|hook| hook.name == "bysys_creds" && hooks & 1 << hook.bit != 0);
                 if let Some(value) = map.initial_value_mut() {
                     value[offset_of!(types::rodata, creds_hooked)] = u8::from(creds);
                 }
@@ -117,7 +120,10 @@ pub fn probe(hook: &Hook) -> Result<()> {
 }
 
 fn program<'obj>(object: &'obj Object, name: &str) -> Result<ProgramMut<'obj>> {
-    object.progs_mut().find(|program| program.name() == name).with_context(|| format!("no BPF program {name}"))
+    object
+        .progs_mut()
+        .find(|program| program.name() == name)
+        .with_context(|| format!("no BPF program {name}"))
 }
 
 /// The loaded programs, attached, publishing nothing yet. Dropping it detaches what is not pinned.
@@ -137,11 +143,16 @@ impl Attached {
     pub fn new(hooks: u32, service: &Service) -> Result<Self> {
         let object = load(hooks, true).context("cannot load the BPF programs")?;
         let map = |name: &str| {
-            object.maps().find(|map| map.name() == name).with_context(|| format!("no BPF map {name}"))
+            object
+                .maps()
+                .find(|map| map.name() == name)
+                .with_context(|| format!("no BPF map {name}"))
         };
         let (cells, service_map) = (map(CELLS)?, map(SERVICE)?);
         let zero = 0u32.to_ne_bytes();
-        service_map.update(&zero, bytes_of(service), MapFlags::ANY).context("cannot fill the service map")?;
+        service_map
+            .update(&zero, bytes_of(service), MapFlags::ANY)
+            .context("cannot fill the service map")?;
         let header = bysyscall_abi::Header {
             abi_version: service.abi_version,
             cell_size: bysyscall_abi::CELL_SIZE,
@@ -149,16 +160,25 @@ impl Attached {
             generation: service.generation,
             ..Default::default()
         };
-        cells.update(&zero, bytes_of(&header), MapFlags::ANY).context("cannot fill the header of the cells map")?;
+        cells
+            .update(&zero, bytes_of(&header), MapFlags::ANY)
+            .context("cannot fill the header of the cells map")?;
         freeze(cells.as_fd()).context("cannot freeze the cells map (BPF_MAP_FREEZE)")?;
 
         let register = program(&object, REGISTER)?;
-        let register = register.attach_iter(service_map.as_fd()).context("cannot make the registration iterator")?;
+        let register = register
+            .attach_iter(service_map.as_fd())
+            .context("cannot make the registration iterator")?;
         let count = program(&object, COUNT)?.attach().context("cannot make the task iterator")?;
         let mut links = Vec::new();
         for hook in HOOKS.iter().filter(|hook| hooks & 1 << hook.bit != 0) {
             let link = program(&object, hook.name)?.attach().map_err(explain);
-            links.push((hook, link.with_context(|| format!("cannot attach {} to {}", hook.name, hook.attach_point))?));
+            links.push((
+                hook,
+                link.with_context(|| {
+                    format!("cannot attach {} to {}", hook.name, hook.attach_point)
+                })?,
+            ));
         }
         Ok(Self { object, links, register, count })
     }
@@ -183,7 +203,8 @@ impl Attached {
     pub fn pin_private(&self, dir: &Path) -> Result<()> {
         self.pin_holders(dir)?;
         pin(self.count.as_fd(), &dir.join(COUNT))?;
-        let service = self.object.maps().find(|map| map.name() == SERVICE).context("no service map")?;
+        let service =
+            self.object.maps().find(|map| map.name() == SERVICE).context("no service map")?;
         pin(service.as_fd(), &dir.join(SERVICE))
     }
 
@@ -217,7 +238,10 @@ impl Attached {
     }
 
     fn program(&self, name: &str) -> Result<Program<'_>> {
-        self.object.progs().find(|program| program.name() == name).with_context(|| format!("no BPF program {name}"))
+        self.object
+            .progs()
+            .find(|program| program.name() == name)
+            .with_context(|| format!("no BPF program {name}"))
     }
 }
 
@@ -227,7 +251,8 @@ impl Attached {
 ///
 /// If the pin cannot be opened or the kernel does not run the program.
 pub fn stop_publishing(control: &Path) -> Result<()> {
-    let program = Program::fd_from_pinned_path(control).with_context(|| format!("cannot open {}", control.display()))?;
+    let program = Program::fd_from_pinned_path(control)
+        .with_context(|| format!("cannot open {}", control.display()))?;
     run_control(program.as_fd(), Control { operation: bysyscall_abi::CONTROL_STOP, wrappers: 0 })
 }
 
@@ -239,7 +264,8 @@ fn run_control(program: BorrowedFd<'_>, mut control: Control) -> Result<()> {
         ..Default::default()
     };
     // SAFETY: the descriptor and the context live over the call.
-    let result = unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &raw mut options) };
+    let result =
+        unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &raw mut options) };
     checked(result).context("cannot run the control program (BPF_PROG_TEST_RUN)")
 }
 
@@ -282,7 +308,8 @@ pub unsafe fn from_bytes<T: Copy>(bytes: &[u8]) -> Option<T> {
 ///
 /// If the pin cannot be opened or read.
 pub fn read_service(path: &Path) -> Result<Option<Service>> {
-    let map = MapHandle::from_pinned_path(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let map = MapHandle::from_pinned_path(path)
+        .with_context(|| format!("cannot open {}", path.display()))?;
     let value = map.lookup(&0u32.to_ne_bytes(), MapFlags::ANY)?.unwrap_or_default();
     // SAFETY: the struct is all integers.
     Ok(unsafe { from_bytes(&value) })

@@ -11,7 +11,11 @@ use clap::{Parser, Subcommand, ValueEnum};
 /// process can read, and exits; nothing stays running. A process that is run
 /// with the library preloaded reads them there.
 #[derive(Parser)]
-#[command(version, arg_required_else_help = true, after_help = "Exit codes: 0 done; 1 failed; 2 bad usage; 3 status: not running.")]
+#[command(
+    version,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done; 1 failed; 2 bad usage; 3 status: not running."
+)]
 pub struct Cli {
     /// Log to syslog as well, also from a terminal
     #[arg(long, global = true)]

@@ -20,7 +20,9 @@ const BTF: &str = "/sys/kernel/btf/vmlinux";
 pub fn possible_cpus() -> Result<u32> {
     const PATH: &str = "/sys/devices/system/cpu/possible";
     let ranges = fs::read_to_string(PATH).with_context(|| format!("cannot read {PATH}"))?;
-    highest_cpu(&ranges).map(|cpu| cpu + 1).with_context(|| format!("{PATH}: cannot make sense of {ranges:?}"))
+    highest_cpu(&ranges)
+        .map(|cpu| cpu + 1)
+        .with_context(|| format!("{PATH}: cannot make sense of {ranges:?}"))
 }
 
 /// The highest number in a list as `0-3,8-11`.
@@ -37,15 +39,21 @@ pub fn release() -> String {
 ///
 /// securityfs need not be mounted: then an own instance is asked, which nobody else sees.
 pub fn lockdown() -> String {
-    let states = fs::read_to_string("/sys/kernel/security/lockdown").or_else(|_| -> Result<String, std::io::Error> {
-        let filesystem = fsopen("securityfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        fsconfig_create(&filesystem)?;
-        let root = fsmount(&filesystem, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)?;
-        let file = openat(&root, "lockdown", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        let mut states = String::new();
-        fs::File::from(file).read_to_string(&mut states)?;
-        Ok(states)
-    });
+    let states = fs::read_to_string("/sys/kernel/security/lockdown").or_else(
+        |_| -> Result<String, std::io::Error> {
+            let filesystem = fsopen("securityfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+            fsconfig_create(&filesystem)?;
+            let root = fsmount(
+                &filesystem,
+                FsMountFlags::FSMOUNT_CLOEXEC,
+                MountAttrFlags::MOUNT_ATTR_RDONLY,
+            )?;
+            let file = openat(&root, "lockdown", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+            let mut states = String::new();
+            fs::File::from(file).read_to_string(&mut states)?;
+            Ok(states)
+        },
+    );
     states.ok().as_deref().and_then(chosen).unwrap_or("unknown").to_owned()
 }
 
@@ -127,7 +135,8 @@ const FEATURES: [(u32, u32, &str); 4] = [
 ];
 
 fn missing_feature(release: &str) -> Option<&'static str> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().ok());
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().ok());
     let (major, minor) = (numbers.next()??, numbers.next()??);
     FEATURES.iter().find(|feature| (major, minor) < (feature.0, feature.1)).map(|feature| feature.2)
 }
@@ -153,10 +162,15 @@ mod tests {
 
     #[test]
     fn missing_capabilities_are_named() {
-        let names = |effective| missing_capabilities(effective).map(|missing| missing.name).collect::<Vec<_>>();
+        let names = |effective| {
+            missing_capabilities(effective).map(|missing| missing.name).collect::<Vec<_>>()
+        };
         assert_eq!(names(u64::MAX), [""; 0]);
-        assert_eq!(names(u64::MAX & !(1 << 39)), ["CAP_BPF"]);
-        assert_eq!(effective_capabilities("CapPrm:\t0\nCapEff:\t000001fffeffffff\n"), Some(0x1ff_feff_ffff));
+        assert_eq!(names(!(1 << 39)), ["CAP_BPF"]);
+        assert_eq!(
+            effective_capabilities("CapPrm:\t0\nCapEff:\t000001fffeffffff\n"),
+            Some(0x1ff_feff_ffff)
+        );
     }
 
     #[test]

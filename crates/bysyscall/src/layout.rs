@@ -28,11 +28,36 @@ macro_rules! assert_same {
     };
 }
 
-assert_same!(Header, bysyscall_header { abi_version, cell_size, cell_count, reserved0, generation, reserved });
-assert_same!(Cell, bysyscall_cell { seq, flags, pid, tid, uid, euid, suid, gid, egid, sgid, reserved });
-assert_same!(Record, bysyscall_record { abi_version, record_size, cell_size, cell_count, generation, flags, seccomp_mode });
+assert_same!(
+    Header,
+    bysyscall_header { abi_version, cell_size, cell_count, reserved0, generation, reserved }
+);
+assert_same!(Cell, bysyscall_cell { state, pid, tid, uid, euid, suid, gid, egid, sgid, reserved });
+assert_same!(
+    Record,
+    bysyscall_record {
+        abi_version,
+        record_size,
+        cell_size,
+        cell_count,
+        generation,
+        flags,
+        seccomp_mode
+    }
+);
 assert_same!(Control, bysyscall_control { operation, wrappers });
 assert_same!(Count, bysyscall_count { processes, threads });
-assert_same!(Service, bysyscall_service {
-    generation, started_at, abi_version, record_flags, hooks, wrappers, cell_count, reserved, version
-});
+assert_same!(
+    Service,
+    bysyscall_service {
+        generation,
+        started_at,
+        abi_version,
+        record_flags,
+        hooks,
+        wrappers,
+        cell_count,
+        reserved,
+        version
+    }
+);

@@ -64,7 +64,9 @@ fn start() -> Result<ExitCode> {
     let on = service.wrappers.count_ones() as usize;
     match bysyscall_abi::WRAPPERS.len() - on {
         0 => log::info!("started, all {on} wrappers are on"),
-        off => log::info!("started, {on} wrappers are on, {off} are off; `bysyscall status` tells why"),
+        off => {
+            log::info!("started, {on} wrappers are on, {off} are off; `bysyscall status` tells why")
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

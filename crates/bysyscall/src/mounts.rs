@@ -24,8 +24,13 @@ const FLAGS: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(Moun
 
 /// Whether a file system is mounted right at `path`.
 pub fn is_mounted(path: &Path) -> bool {
-    rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS)
-        .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+    rustix::fs::statx(
+        CWD,
+        path,
+        AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT,
+        StatxFlags::BASIC_STATS,
+    )
+    .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 /// Whether `path` lies on a bpffs (`BPF_FS_MAGIC`, `include/uapi/linux/magic.h`).
@@ -88,19 +93,25 @@ pub fn mount_system_bpffs(path: &Path) -> Result<()> {
 
 /// Unmounts the system's bpffs if we mounted it and nobody else uses it.
 pub fn unmount_system_bpffs(path: &Path) {
-    let ours = fs::read_to_string("/proc/self/mountinfo").is_ok_and(|table| {
-        let last = table.lines().filter(|line| line.split(' ').nth(4).is_some_and(|point| Path::new(point) == path));
-        last.last().is_some_and(|line| line.ends_with(&format!(" - bpf {SOURCE} {}", superblock_options(line))))
-    });
-    let empty = || fs::read_dir(path).is_ok_and(|dir| dir.flatten().all(|entry| is_debug_file(&entry.file_name())));
+    let ours =
+        fs::read_to_string("/proc/self/mountinfo").is_ok_and(|table| topmost_is_ours(&table, path));
+    let empty = || {
+        fs::read_dir(path)
+            .is_ok_and(|dir| dir.flatten().all(|entry| is_debug_file(&entry.file_name())))
+    };
     if ours && empty() {
         // Busy or gone: then it is somebody's.
         let _ = unmount(path, UnmountFlags::NOFOLLOW);
     }
 }
 
-fn superblock_options(mountinfo_line: &str) -> &str {
-    mountinfo_line.rsplit(' ').next().unwrap_or_default()
+/// Whether the last mount at `path` is a bpffs of ours, by `/proc/self/mountinfo` (proc(5)).
+fn topmost_is_ours(table: &str, path: &Path) -> bool {
+    let at_path =
+        |line: &&str| line.split(' ').nth(4).is_some_and(|point| Path::new(point) == path);
+    let topmost = table.lines().rev().find(at_path);
+    let kind_and_source = topmost.and_then(|line| line.split_once(" - ")).map(|(_, rest)| rest);
+    kind_and_source.is_some_and(|rest| rest.starts_with(&format!("bpf {SOURCE} ")))
 }
 
 /// Whether the kernel has overlayfs; asking makes it load the module.
@@ -114,7 +125,11 @@ pub fn has_overlay() -> bool {
 /// # Errors
 ///
 /// If a pin cannot be made or the kernel refuses a mount.
-pub fn mount_hold(path: &Path, file: Option<&str>, pin: impl Fn(&Path) -> Result<()>) -> Result<()> {
+pub fn mount_hold(
+    path: &Path,
+    file: Option<&str>,
+    pin: impl Fn(&Path) -> Result<()>,
+) -> Result<()> {
     create_dir(path)?;
     mount_at(path, "bpf", FLAGS, "mode=0700")?;
     pin(path)?;
@@ -122,14 +137,20 @@ pub fn mount_hold(path: &Path, file: Option<&str>, pin: impl Fn(&Path) -> Result
     mount_remount(path, MountFlags::BIND | MountFlags::RDONLY | FLAGS, c"")
         .with_context(|| format!("cannot make the mount on {} read-only", path.display()))?;
     let Some(file) = file else { return Ok(()) };
-    let open = || rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let open = || {
+        rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    };
     let links = open()?;
     mount_at(path, "tmpfs", FLAGS, "mode=0755,size=4k")?;
     let files = open()?;
-    fs::write(path.join(file), "Mapped by processes that use bysyscall; keeps its hooks attached.\n")
-        .with_context(|| format!("cannot write {}", path.join(file).display()))?;
+    fs::write(
+        path.join(file),
+        "Mapped by processes that use bysyscall; keeps its hooks attached.\n",
+    )
+    .with_context(|| format!("cannot write {}", path.join(file).display()))?;
     set_mode(&path.join(file), 0o444)?;
-    let layers = format!("lowerdir=/proc/self/fd/{}:/proc/self/fd/{}", files.as_raw_fd(), links.as_raw_fd());
+    let layers =
+        format!("lowerdir=/proc/self/fd/{}:/proc/self/fd/{}", files.as_raw_fd(), links.as_raw_fd());
     mount_at(path, "overlay", FLAGS | MountFlags::RDONLY, &layers)
 }
 
@@ -143,8 +164,9 @@ pub fn unmount_hold(path: &Path) -> Result<()> {
         if is_bpffs(path) {
             let flags = rustix::fs::statvfs(path)?.f_flag;
             if flags.contains(StatVfsMountFlags::RDONLY) {
-                mount_remount(path, MountFlags::BIND | FLAGS, c"")
-                    .with_context(|| format!("cannot make the mount on {} writable", path.display()))?;
+                mount_remount(path, MountFlags::BIND | FLAGS, c"").with_context(|| {
+                    format!("cannot make the mount on {} writable", path.display())
+                })?;
             }
             remove_pins(path)?;
         }
@@ -174,7 +196,8 @@ pub fn remove_pins(dir: &Path) -> Result<()> {
             continue;
         }
         let path = entry.path();
-        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        let removed =
+            if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("cannot remove {}", path.display()));
@@ -206,5 +229,23 @@ pub fn remove_dir(path: &Path) -> Result<()> {
             Err(error).with_context(|| format!("cannot remove {}", path.display()))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_topmost_bpffs_of_ours_is_ours() {
+        let ours = "31 25 0:40 / /sys/fs/bpf rw,nosuid shared:7 - bpf bysyscall rw,mode=700\n";
+        let other = "32 25 0:41 / /sys/fs/bpf rw,nosuid - bpf bpf rw,mode=700\n";
+        let elsewhere = "33 25 0:42 / /run/bysyscall rw,nosuid - bpf bysyscall rw\n";
+        let path = Path::new("/sys/fs/bpf");
+        assert!(topmost_is_ours(ours, path));
+        assert!(topmost_is_ours(&[other, ours, elsewhere].concat(), path));
+        assert!(!topmost_is_ours(&[ours, other].concat(), path));
+        assert!(!topmost_is_ours(elsewhere, path));
+        assert!(!topmost_is_ours("", path));
     }
 }

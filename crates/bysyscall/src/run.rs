@@ -19,7 +19,9 @@ pub fn run(command: &[OsString], log: Option<&str>) -> Result<std::convert::Infa
     let Some((program, arguments)) = command.split_first() else { bail!("no command given") };
     let library = find_library()?;
     let mut command = Command::new(program);
-    command.args(arguments).env("LD_PRELOAD", preload(&library, std::env::var_os("LD_PRELOAD").as_deref()));
+    command
+        .args(arguments)
+        .env("LD_PRELOAD", preload(&library, std::env::var_os("LD_PRELOAD").as_deref()));
     if let Some(level) = log {
         command.env("BYSYSCALL_LOG", level);
     }
@@ -31,8 +33,12 @@ fn find_library() -> Result<OsString> {
     if let Some(library) = candidates.iter().find(|path| path.is_file()) {
         return Ok(library.clone().into_os_string());
     }
-    let tried: Vec<String> = candidates.iter().map(|path: &PathBuf| path.display().to_string()).collect();
-    bail!("library not found, tried {}; install the package again, or run `make`", tried.join(" and "))
+    let tried: Vec<String> =
+        candidates.iter().map(|path: &PathBuf| path.display().to_string()).collect();
+    bail!(
+        "library not found, tried {}; install the package again, or run `make`",
+        tried.join(" and ")
+    )
 }
 
 /// Our library first, then what is preloaded already.

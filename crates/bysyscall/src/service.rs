@@ -41,7 +41,9 @@ pub fn state() -> State {
         return State::Absent;
     }
     match bpf::read_service(&paths::pin_dir().join(bpf::SERVICE)) {
-        Ok(Some(service)) if service.abi_version == abi::ABI_VERSION && is_complete(&service) => State::Running(service),
+        Ok(Some(service)) if service.abi_version == abi::ABI_VERSION && is_complete(&service) => {
+            State::Running(service)
+        }
         _ => State::Remains,
     }
 }
@@ -88,7 +90,8 @@ impl Interrupts {
     pub fn catch() -> Result<Self> {
         let caught = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
-            signal_hook::flag::register(signal, Arc::clone(&caught)).context("cannot catch signals")?;
+            signal_hook::flag::register(signal, Arc::clone(&caught))
+                .context("cannot catch signals")?;
         }
         Ok(Self(caught))
     }
@@ -139,7 +142,8 @@ pub fn probe_hooks(which: u32) -> Hooks {
 ///
 /// Says what failed; then nothing is left behind.
 pub fn start(interrupts: &Interrupts) -> Result<Service> {
-    tear_down().context("cannot remove what an earlier start has left behind; try: bysyscall stop")?;
+    tear_down()
+        .context("cannot remove what an earlier start has left behind; try: bysyscall stop")?;
     let result = set_up(interrupts);
     if result.is_err()
         && let Err(error) = tear_down()
@@ -154,9 +158,18 @@ fn set_up(interrupts: &Interrupts) -> Result<Service> {
     let hooks = probe_hooks(!0);
     let wrappers = abi::wrappers_kept_right_by(hooks.accepted);
     if wrappers == 0 {
-        let reasons = hooks.refused.iter().map(|(hook, reason)| format!("\n  {} ({}): {reason}", hook.name, hook.attach_point));
-        let missing = kernel::likely_missing().map(|feature| format!(": it lacks {feature}")).unwrap_or_default();
-        bail!("kernel {} cannot run the service{missing}{}", kernel::release(), reasons.collect::<String>());
+        let reasons = hooks
+            .refused
+            .iter()
+            .map(|(hook, reason)| format!("\n  {} ({}): {reason}", hook.name, hook.attach_point));
+        let missing = kernel::likely_missing()
+            .map(|feature| format!(": it lacks {feature}"))
+            .unwrap_or_default();
+        bail!(
+            "kernel {} cannot run the service{missing}{}",
+            kernel::release(),
+            reasons.collect::<String>()
+        );
     }
     interrupts.check()?;
 
@@ -189,7 +202,8 @@ fn set_up(interrupts: &Interrupts) -> Result<Service> {
     mounts::mount_hold(paths::hold_dir(), hold_file.as_deref(), |dir| attached.pin_holders(dir))?;
     interrupts.check()?;
     mounts::mount_system_bpffs(Path::new(paths::BPFFS))?;
-    fs::create_dir(paths::pin_dir()).with_context(|| format!("cannot create {}", paths::pin_dir().display()))?;
+    fs::create_dir(paths::pin_dir())
+        .with_context(|| format!("cannot create {}", paths::pin_dir().display()))?;
     mounts::set_mode(paths::pin_dir(), 0o700)?;
     attached.pin_private(paths::pin_dir())?;
     attached.pin_cells(paths::cells())?;
@@ -199,7 +213,8 @@ fn set_up(interrupts: &Interrupts) -> Result<Service> {
     let prepared = paths::public_dir().join("register-new");
     attached.pin_register(&prepared)?;
     mounts::set_mode(&prepared, 0o444)?;
-    fs::rename(&prepared, paths::register()).with_context(|| format!("cannot rename {}", prepared.display()))?;
+    fs::rename(&prepared, paths::register())
+        .with_context(|| format!("cannot rename {}", prepared.display()))?;
     Ok(service)
 }
 

@@ -77,11 +77,14 @@ pub fn collect() -> Result<Status> {
     let refused = service.map_or_else(Vec::new, |_| service::probe_hooks(!attached).refused);
     let why_not = |bit: u32| match service {
         None => Some("the service is not running".to_owned()),
-        Some(_) => refused.iter().find(|(hook, _)| hook.bit == bit).map(|(_, reason)| reason.clone()),
+        Some(_) => {
+            refused.iter().find(|(hook, _)| hook.bit == bit).map(|(_, reason)| reason.clone())
+        }
     };
     let mut hooks = Vec::new();
     for hook in &HOOKS {
-        let info = if attached & 1 << hook.bit == 0 { None } else { Some(program_info(hook.name)?) };
+        let info =
+            if attached & 1 << hook.bit == 0 { None } else { Some(program_info(hook.name)?) };
         hooks.push(HookStatus {
             name: hook.name,
             attach_point: hook.attach_point,
@@ -89,7 +92,9 @@ pub fn collect() -> Result<Status> {
             reason: if info.is_some() { None } else { why_not(hook.bit) },
             missed_runs: info.map(|info| info.recursion_misses),
             runs: info.map(|info| info.run_cnt).filter(|&runs| runs > 0),
-            mean_ns: info.filter(|info| info.run_cnt > 0).map(|info| info.run_time_ns as f64 / info.run_cnt as f64),
+            mean_ns: info
+                .filter(|info| info.run_cnt > 0)
+                .map(|info| info.run_time_ns as f64 / info.run_cnt as f64),
         });
     }
     let wrappers = WRAPPERS.iter().map(|wrapper| {
@@ -127,16 +132,23 @@ fn is_held(service: &Service) -> bool {
 fn program_info(hook: &str) -> Result<libbpf_sys::bpf_prog_info> {
     let path = paths::pin_dir().join(hook);
     let link = Link::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
-    let program = link.info().with_context(|| format!("cannot ask about {}", path.display()))?.prog_id;
-    let program = libbpf_rs::Program::fd_from_id(program).with_context(|| format!("cannot open program {program}"))?;
+    let program =
+        link.info().with_context(|| format!("cannot ask about {}", path.display()))?.prog_id;
+    let program = libbpf_rs::Program::fd_from_id(program)
+        .with_context(|| format!("cannot open program {program}"))?;
     let mut info = libbpf_sys::bpf_prog_info::default();
     let mut size = size_of_val(&info) as u32;
     // SAFETY: the kernel writes at most `size` bytes, and any bytes will do.
     let result = unsafe {
-        libbpf_sys::bpf_obj_get_info_by_fd(program.as_raw_fd(), (&raw mut info).cast(), &raw mut size)
+        libbpf_sys::bpf_obj_get_info_by_fd(
+            program.as_raw_fd(),
+            (&raw mut info).cast(),
+            &raw mut size,
+        )
     };
     if result < 0 {
-        return Err(std::io::Error::from_raw_os_error(-result)).context("cannot ask about a program");
+        return Err(std::io::Error::from_raw_os_error(-result))
+            .context("cannot ask about a program");
     }
     Ok(info)
 }
@@ -145,9 +157,12 @@ fn registered() -> Result<Registered> {
     let path = paths::pin_dir().join(bpf::COUNT);
     let link = Link::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut answer = Vec::new();
-    Iter::new(&link)?.read_to_end(&mut answer).with_context(|| format!("cannot read {}", path.display()))?;
+    Iter::new(&link)?
+        .read_to_end(&mut answer)
+        .with_context(|| format!("cannot read {}", path.display()))?;
     // SAFETY: the struct is all integers.
-    let count: Count = unsafe { bpf::from_bytes(&answer) }.context("the task iterator gave no answer")?;
+    let count: Count =
+        unsafe { bpf::from_bytes(&answer) }.context("the task iterator gave no answer")?;
     Ok(Registered { processes: count.processes, threads: count.threads })
 }
 
@@ -155,13 +170,19 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.since {
             Some(since) => format!("running for {}", age(since)),
-            None if self.remains => "not running, but something is left of it: run `bysyscall stop`".to_owned(),
+            None if self.remains => {
+                "not running, but something is left of it: run `bysyscall stop`".to_owned()
+            }
             None => "not running".to_owned(),
         };
         writeln!(f, "bysyscall {}: {state}", self.version)?;
         writeln!(f, "kernel {}, lockdown {}", self.kernel, self.lockdown)?;
         if let Some(registered) = &self.registered {
-            writeln!(f, "registered: {} processes, {} threads", registered.processes, registered.threads)?;
+            writeln!(
+                f,
+                "registered: {} processes, {} threads",
+                registered.processes, registered.threads
+            )?;
         }
         if self.held == Some(false) {
             writeln!(f, "no overlayfs: do not unmount {}", paths::hold_dir().display())?;
@@ -171,7 +192,11 @@ impl fmt::Display for Status {
             hooks.add_row([
                 hook.name.to_owned(),
                 hook.attach_point.to_owned(),
-                if hook.attached { "attached".to_owned() } else { hook.reason.clone().unwrap_or_default() },
+                if hook.attached {
+                    "attached".to_owned()
+                } else {
+                    hook.reason.clone().unwrap_or_default()
+                },
                 hook.missed_runs.map(|runs| runs.to_string()).unwrap_or_default(),
                 hook.mean_ns.map(|mean| format!("{mean:.0} ns")).unwrap_or_default(),
             ]);
@@ -180,7 +205,10 @@ impl fmt::Display for Status {
         let mut wrappers = table(["WRAPPER", "STATE"]);
         for wrapper in &self.wrappers {
             let off = |reason: &String| format!("off: {reason}");
-            wrappers.add_row([wrapper.name.to_owned(), wrapper.reason.as_ref().map_or("on".to_owned(), off)]);
+            wrappers.add_row([
+                wrapper.name.to_owned(),
+                wrapper.reason.as_ref().map_or("on".to_owned(), off),
+            ]);
         }
         write!(f, "\n{wrappers}")
     }

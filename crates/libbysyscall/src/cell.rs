@@ -22,8 +22,8 @@ enum Refused {
 ///
 /// The order is the proof. While we stay on the CPU that `cpu` named first,
 /// its cell is ours. If we left it, then at the end either we are on another
-/// CPU, or we have come back and the kernel has counted `seq` up on our way in.
-/// The writer runs on the same CPU, so compiler barriers are all it takes:
+/// CPU, or we have come back and the kernel has counted `state` up on our way
+/// in. The writer runs on the same CPU, so compiler barriers are all it takes:
 /// getting the CPU number is one, and volatile reads keep their order.
 ///
 /// # Safety
@@ -38,17 +38,19 @@ unsafe fn attempt<T>(
 ) -> Result<T, Refused> {
     let here = cpu();
     // SAFETY: the kernel numbers CPUs below the count that it made cells for; what is mapped stays.
-    let (cell, seq, value, flags) = unsafe {
+    let (cell, state, value) = unsafe {
         let cell = cells.add(here.number());
-        let seq = read_volatile(&raw const (*cell).seq);
-        let value = read(cell);
-        (cell, seq, value, read_volatile(&raw const (*cell).flags))
+        let state = read_volatile(&raw const (*cell).state);
+        (cell, state, read(cell))
     };
-    if flags & (1 << bit) == 0 {
+    if state & (1 << bit) == 0 {
         return Err(Refused::Off);
     }
     // SAFETY: as above.
-    if cpu() != here || unsafe { read_volatile(&raw const (*cell).seq) } != seq {
+    if cpu() != here
+        || unsafe { AtomicU64::from_ptr((&raw const (*cell).state).cast_mut()) }.load(Relaxed)
+            != state
+    {
         return Err(Refused::Disturbed);
     }
     Ok(value)

@@ -110,7 +110,8 @@ fn connect() -> Result<*mut Cell, Failure> {
     if record.flags & abi::RECORD_HELD != 0 {
         hold(record.generation).map_err(failed("cannot map the file in /run/bysyscall-hold"))?;
     }
-    let cells = File::open_pin(abi::CELLS_PATH).map_err(failed("cannot open /run/bysyscall/cells"))?;
+    let cells =
+        File::open_pin(abi::CELLS_PATH).map_err(failed("cannot open /run/bysyscall/cells"))?;
     let length = size_of::<Header>() + record.cell_count as usize * size_of::<Cell>();
     let map = cells.map_shared(length).map_err(failed("cannot map /run/bysyscall/cells"))?;
     // SAFETY: the mapping starts with a header, which no longer changes.

@@ -140,7 +140,10 @@ pub fn at_fork_in_child(child: extern "C" fn()) {
 ///
 /// `environment` must be an array of C strings that ends with a null pointer, as
 /// ld.so passes it to constructors.
-pub unsafe fn find_variable<'a>(environment: *const *const c_char, name: &[u8]) -> Option<&'a [u8]> {
+pub unsafe fn find_variable<'a>(
+    environment: *const *const c_char,
+    name: &[u8],
+) -> Option<&'a [u8]> {
     let mut entry = environment;
     // SAFETY: as the caller promises; a null pointer ends the array.
     unsafe {

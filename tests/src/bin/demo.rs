@@ -24,7 +24,9 @@ fn main() -> Result<()> {
     let program = built::program("getpid")?;
     let calls = CALLS.to_string();
     loader(&["start"])?;
-    eprintln!("getpid, {calls} times, without and with bysyscall; then both again to count the system calls...");
+    eprintln!(
+        "getpid, {calls} times, without and with bysyscall; then both again to count the system calls..."
+    );
     let runs = [
         Run {
             name: "libc",
@@ -39,8 +41,12 @@ fn main() -> Result<()> {
     ];
     loader(&["stop"])?;
     println!("{}", table(&runs).context("nothing was measured")?);
-    println!("ratio: time without bysyscall / time with it. system calls: getpid calls that the kernel saw,");
-    println!("counted in runs of their own; the one with bysyscall is the program's check of its answers.");
+    println!(
+        "ratio: time without bysyscall / time with it. system calls: getpid calls that the kernel saw,"
+    );
+    println!(
+        "counted in runs of their own; the one with bysyscall is the program's check of its answers."
+    );
     Ok(())
 }
 
@@ -48,7 +54,15 @@ fn table(runs: &[Run]) -> Option<Table> {
     let libc = runs.first()?.times.real;
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    table.set_header(["getpid by", "real s", "user s", "sys s", "ns/call", "ratio", "system calls"]);
+    table.set_header([
+        "getpid by",
+        "real s",
+        "user s",
+        "sys s",
+        "ns/call",
+        "ratio",
+        "system calls",
+    ]);
     for run in runs {
         let seconds = |time: Duration| format!("{:.3}", time.as_secs_f64());
         table.add_row([

@@ -41,7 +41,9 @@ impl Cpu {
         let cpu: u64;
         // SAFETY: reads a segment limit; Linux has had this segment since 2.6.23. Memory is declared
         // as touched so that the compiler keeps the order of the reads around it.
-        unsafe { asm!("lsl {cpu}, {selector}", cpu = out(reg) cpu, selector = in(reg) CPUNODE_SELECTOR, options(nostack)) };
+        unsafe {
+            asm!("lsl {cpu}, {selector}", cpu = out(reg) cpu, selector = in(reg) CPUNODE_SELECTOR, options(nostack))
+        };
         Self(cpu)
     }
 }

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! `make bench`: what a call costs, what the library and the hooks cost, each
+//! as a ratio or difference inside one run, against what it should be.
+
+mod calls;
+mod hooks;
+mod processes;
+mod report;
+
+use std::env;
+
+use anyhow::{Result, bail};
+use bysyscall_tests::{namespace, process};
+
+use report::Report;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    // Parts that must be processes of their own, with or without the library.
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => measure(),
+        ["calls-by-lsl"] => calls::print_by_lsl(),
+        ["fork-server"] => processes::serve_forks(),
+        ["ping-pong", switches] => hooks::ping_pong(switches.parse()?),
+        other => bail!("unknown arguments {other:?}"),
+    }
+}
+
+fn measure() -> Result<()> {
+    namespace::enter()?;
+    process::loader(&["start"])?;
+    let mut report = Report::default();
+    eprintln!("bench: calls...");
+    calls::measure(&mut report)?;
+    eprintln!("bench: processes...");
+    processes::measure(&mut report)?;
+    eprintln!("bench: hooks...");
+    hooks::measure(&mut report)?;
+    process::loader(&["stop"])?;
+    println!("{report}");
+    Ok(())
+}
