@@ -42,7 +42,7 @@ packages:
 	fi
 
 programs: rust $(CALLS:%=$(PROGRAMS)/%) $(CALLS:%=$(PROGRAMS)/%-wrapped) \
-	$(PROGRAMS)/bracket $(PROGRAMS)/locked $(PROGRAMS)/lying.so $(PROGRAMS)/empty.so
+	$(PROGRAMS)/bracket $(PROGRAMS)/locked $(PROGRAMS)/own_gettid $(PROGRAMS)/lying.so $(PROGRAMS)/empty.so
 
 $(PROGRAMS):
 	mkdir -p $@
@@ -56,7 +56,7 @@ $(CALLS:%=$(PROGRAMS)/%-wrapped): $(PROGRAMS)/%-wrapped: tests/programs/identity
 $(PROGRAMS)/bracket: $(BRACKET) | $(PROGRAMS)
 	$(CC) $(CFLAGS_PROGRAMS) $(filter %.c,$^) -o $@ -ldl
 
-$(PROGRAMS)/locked: tests/programs/locked.c tests/programs/real.h | $(PROGRAMS)
+$(PROGRAMS)/locked $(PROGRAMS)/own_gettid: $(PROGRAMS)/%: tests/programs/%.c tests/programs/real.h | $(PROGRAMS)
 	$(CC) $(CFLAGS_PROGRAMS) $< -o $@
 
 $(PROGRAMS)/lying.so: tests/programs/lying.c | $(PROGRAMS)

@@ -30,15 +30,23 @@ enum wrapper_bits {
 #define bysys_switch HOOK_bysys_switch
 #define bysys_filter HOOK_bysys_filter
 #define bysys_creds HOOK_bysys_creds
+#define bysys_ftrace HOOK_bysys_ftrace
 #define CREDS_BIT(bit, name, hooks) +((hooks) & HOOK_bysys_creds ? 1 << bit : 0)
 	CREDS_FLAGS = 0 BYSYSCALL_WRAPPERS(CREDS_BIT),
 #undef bysys_switch
 #undef bysys_filter
 #undef bysys_creds
+#undef bysys_ftrace
 };
 
 /* Whether bysys_creds is attached; set before loading. */
 const volatile bool creds_hooked = false;
+
+/*
+ * How often tracepoint programs themselves have migration disabled: 0, or 1
+ * since Linux 7.0. bysys_newtask finds out; before, nothing is published.
+ */
+volatile __s32 own_migration_disabled = -1;
 
 /* Wrappers that may be published. 0 until the service is complete and again from its stop on. */
 volatile __u32 enabled_wrappers = 0;
@@ -66,7 +74,7 @@ struct cpu_state {
 	/* Tasks that were preempted on this CPU with migration disabled. */
 	__u64 preempted[PREEMPTED_SLOTS];
 	__u32 preempted_count;
-	/* More than the slots hold: from then on, no credentials on this CPU. */
+	/* More than the slots hold: from then on, no flags on this CPU. */
 	__u32 overflowed;
 };
 
@@ -104,13 +112,10 @@ static __always_inline struct bysyscall_cell *cell_of(__u32 cpu)
 	return bpf_map_lookup_elem(&bysys_cells, &index);
 }
 
-/*
- * The address of a task only ever identifies it here; nothing follows it. Read
- * as a number, so that the verifier lets it be stored and compared.
- */
-static __always_inline __u64 identity(const void *task)
+/* An address as a number: it is only ever stored and compared. */
+static __always_inline __u64 identity(const void *pointer)
 {
-	__u64 number = (__u64)task;
+	__u64 number = (__u64)pointer;
 
 	asm volatile("" : "+r"(number));
 	return number;
@@ -125,11 +130,32 @@ static __always_inline struct mark *mark_of(struct task_struct *leader)
 }
 
 /*
- * Which wrappers may answer for this task now. A tracer, a seccomp filter or
- * syscall user dispatch may be emulating system calls, so they get them all.
- * A tracer cannot act before its tracee has stopped, and so been switched.
+ * Whether the task is inside a system call that can install a filter or a
+ * dispatch, by its number for 64-bit or 32-bit callers (prctl, seccomp).
  */
-static __always_inline __u32 allowed(struct task_struct *task, struct mark *mark)
+static __always_inline bool is_installing(struct task_struct *task)
+{
+	struct pt_regs *registers = (struct pt_regs *)bpf_task_pt_regs(task);
+	unsigned long number = registers->orig_ax;
+
+	return number == 157 || number == 317 || number == 172 || number == 354;
+}
+
+/*
+ * Which wrappers may answer for this task now, on this CPU.
+ *
+ * A tracer, a seccomp filter or syscall user dispatch may be emulating system
+ * calls, so their tasks get them all. A tracer cannot act before its tracee
+ * has stopped, and so been switched.
+ *
+ * The kernel leaves out a run of a program while a task that was preempted in
+ * it has not finished on this CPU (kernel/trace/bpf_trace.c, __bpf_trace_run;
+ * kernel/bpf/trampoline.c, __bpf_prog_enter_recur). So while there may be such
+ * a task nothing is certain here. Where that can happen to bysys_filter, a task
+ * that slept on after it was left out comes back inside its system call.
+ */
+static __always_inline __u32 allowed(struct task_struct *task, struct mark *mark,
+				     volatile struct cpu_state *state)
 {
 	unsigned long emulated =
 		1UL << bpf_core_enum_value(enum syscall_work_bit, SYSCALL_WORK_BIT_SECCOMP) |
@@ -138,6 +164,10 @@ static __always_inline __u32 allowed(struct task_struct *task, struct mark *mark
 		1UL << bpf_core_enum_value(enum syscall_work_bit, SYSCALL_WORK_BIT_SYSCALL_USER_DISPATCH);
 
 	if (mark->real_calls_only || task->ptrace || task->thread_info.syscall_work & emulated)
+		return 0;
+	if (state->preempted_count || state->overflowed || own_migration_disabled < 0)
+		return 0;
+	if (own_migration_disabled > 0 && is_installing(task))
 		return 0;
 	return enabled_wrappers;
 }
@@ -152,9 +182,10 @@ static __always_inline __u32 number_of(struct pid *pid)
 	level = pid->level;
 	if (level == 0)
 		return pid->numbers[0].nr;
+	/* The mask takes nothing away (MAX_PID_NS_LEVEL is 32), and the verifier of 6.1 wants a bound. */
 	bpf_probe_read_kernel(&number, sizeof(number),
 			      (void *)pid + bpf_core_field_offset(struct pid, numbers) +
-				      level * bpf_core_type_size(struct upid));
+				      (level * bpf_core_type_size(struct upid) & 0xfff));
 	return number;
 }
 
@@ -207,10 +238,16 @@ static __always_inline bool fill_credentials(struct bysyscall_cell *cell, struct
 	       map_id(&ns->gid_map, cred->sgid.val, &cell->sgid);
 }
 
-/* The state of a cell after one more write, with these flags. */
-static __always_inline __u64 next_state(__u64 state, __u32 flags)
+/*
+ * Nobody may read the cell any more. Also for the cell of another CPU, whose
+ * programs may be writing: a count that is lost to them is replaced by theirs.
+ */
+static __always_inline void withdraw(struct bysyscall_cell *cell)
 {
-	return ((state >> BYSYSCALL_COUNT_SHIFT) + 1) << BYSYSCALL_COUNT_SHIFT | flags;
+	if (!(*(volatile __u64 *)&cell->state & BYSYSCALL_FLAGS_MASK))
+		return;
+	__sync_fetch_and_and(&cell->state, ~(__u64)BYSYSCALL_FLAGS_MASK);
+	__sync_fetch_and_add(&cell->state, 1ULL << BYSYSCALL_COUNT_SHIFT);
 }
 
 /*
@@ -221,33 +258,28 @@ static __always_inline __u64 next_state(__u64 state, __u32 flags)
  * and then takes them away (take_flags_away), so one of the two sees the other.
  * The second look also covers a caller that was preempted after the first one.
  *
- * Another CPU may take flags away between the load and the exchange, and its
- * count be lost; counts with flags, which are written only here, still grow.
+ * The exchange fails if somebody has written meanwhile: flags were taken away,
+ * or we were preempted and the cell was described anew when we came back.
+ * Either way it is right as it is, and the count never goes back.
  */
 static __always_inline void publish(struct bysyscall_cell *cell, struct cpu_state *state,
 				    struct task_struct *task, struct task_struct *leader,
 				    struct mark *mark)
 {
-	__u32 first = allowed(task, mark), flags = first;
+	__u64 old = *(volatile __u64 *)&cell->state;
+	__u64 count = (old >> BYSYSCALL_COUNT_SHIFT) + 1;
+	__u32 first = allowed(task, mark, state), flags = first;
 
 	cell->pid = number_of(leader->thread_pid);
 	cell->tid = number_of(task->thread_pid);
 	if (!cell->pid || !cell->tid)
 		flags = 0;
-	if (!creds_hooked || state->preempted_count || state->overflowed ||
-	    !fill_credentials(cell, task))
+	if (!creds_hooked || !fill_credentials(cell, task))
 		flags &= ~CREDS_FLAGS;
 	state->process = identity(leader);
-	__sync_lock_test_and_set(&cell->state, next_state(cell->state, flags));
-	if (allowed(task, mark) != first)
-		cell->state = next_state(cell->state, 0);
-}
-
-/* The cell describes nobody who may read it. A reader elsewhere sees the flags go. */
-static __always_inline void withdraw(struct bysyscall_cell *cell)
-{
-	if (cell->state & BYSYSCALL_FLAGS_MASK)
-		cell->state = next_state(cell->state, 0);
+	__sync_val_compare_and_swap(&cell->state, old, count << BYSYSCALL_COUNT_SHIFT | flags);
+	if (allowed(task, mark, state) != first)
+		withdraw(cell);
 }
 
 static long take_flags_from(__u32 cpu, __u64 *process)
@@ -259,8 +291,7 @@ static long take_flags_from(__u32 cpu, __u64 *process)
 		return 1;
 	if (*process && state->process != *process)
 		return 0;
-	__sync_fetch_and_and(&cell->state, ~(__u64)BYSYSCALL_FLAGS_MASK);
-	__sync_fetch_and_add(&cell->state, 1ULL << BYSYSCALL_COUNT_SHIFT);
+	withdraw(cell);
 	return 0;
 }
 
@@ -295,18 +326,18 @@ static __always_inline void publish_current(struct task_struct *task)
 }
 
 /*
- * A fexit program is not run when a task that was preempted inside it still
- * has not finished on this CPU (kernel/bpf/trampoline.c, __bpf_prog_enter_recur),
- * so as long as such a task exists a change of credentials could be missed.
- * Inside it a task has migration disabled. Tasks are remembered by address, for
- * one that was preempted before the hooks were attached must not be counted out.
+ * Notes which tasks were preempted inside what may be one of our programs: in
+ * a program a task has migration disabled, and does not sleep of its own
+ * accord, as kernel threads with migration disabled often do. Tasks are remembered by address, so
+ * that one that was preempted before we were attached is not counted out.
  */
-static __always_inline void note_preempted(struct cpu_state *state, struct task_struct *prev,
-					   struct task_struct *next)
+static __always_inline void note_preempted(struct cpu_state *state, bool preempt,
+					   struct task_struct *prev, struct task_struct *next)
 {
-	if (!creds_hooked || !bpf_core_field_exists(prev->migration_disabled))
+	if (!bpf_core_field_exists(prev->migration_disabled))
 		return;
-	if (next->migration_disabled && state->preempted_count) {
+	/* We run as prev, so its count has ours in it. */
+	if (state->preempted_count && next->migration_disabled) {
 		__u64 task = identity(next);
 #pragma unroll
 		for (int i = 0; i < PREEMPTED_SLOTS; i++) {
@@ -316,9 +347,14 @@ static __always_inline void note_preempted(struct cpu_state *state, struct task_
 			}
 		}
 	}
-	if (prev->migration_disabled) {
+	if (preempt && own_migration_disabled >= 0 &&
+	    (__s32)prev->migration_disabled > own_migration_disabled) {
 		__u64 task = identity(prev);
 		bool placed = false;
+#pragma unroll
+		for (int i = 0; i < PREEMPTED_SLOTS; i++)
+			if (state->preempted[i] == task)
+				placed = true;
 #pragma unroll
 		for (int i = 0; i < PREEMPTED_SLOTS; i++) {
 			if (!placed && !state->preempted[i]) {
@@ -343,7 +379,7 @@ int BPF_PROG(bysys_switch, bool preempt, struct task_struct *prev, struct task_s
 
 	if (!state || !cell)
 		return 0;
-	note_preempted(state, prev, next);
+	note_preempted(state, preempt, prev, next);
 	/* Without user memory it will not run user code: the cell is nobody's meanwhile. */
 	if (!next->mm)
 		return 0;
@@ -363,6 +399,11 @@ int BPF_PROG(bysys_newtask, struct task_struct *task, __u64 clone_flags)
 	struct task_struct *parent = bpf_get_current_task_btf();
 	struct mark *mark, *inherited;
 
+	/* Whoever makes a task has migration enabled, but for us. */
+	if (own_migration_disabled < 0)
+		own_migration_disabled = bpf_core_field_exists(parent->migration_disabled) ?
+						 parent->migration_disabled :
+						 0;
 	if (clone_flags & CLONE_THREAD)
 		return 0;
 	inherited = mark_of(parent->group_leader);
@@ -417,7 +458,22 @@ int bysys_filter(__u64 *args)
 	return 0;
 }
 
-SEC("fentry/set_syscall_user_dispatch")
+/*
+ * `sysctl kernel.ftrace_enabled=0` lets the kernel run on without fentry and
+ * fexit programs, and tells nobody: no credentials from before it happens on.
+ */
+SEC("fentry/ftrace_enable_sysctl")
+int BPF_PROG(bysys_ftrace, const void *table, int write)
+{
+	if (!write)
+		return 0;
+	enabled_wrappers &= ~CREDS_FLAGS;
+	take_flags_away(0);
+	return 0;
+}
+
+/* On the way out: a run that is left out then is one of a task that has no flags here. */
+SEC("fexit/set_syscall_user_dispatch")
 int BPF_PROG(bysys_dispatch)
 {
 	forbid_current();
@@ -479,7 +535,7 @@ int bysys_control(struct bysyscall_control *control)
 		enabled_wrappers = 0;
 		take_flags_away(0);
 	}
-	return 0;
+	return enabled_wrappers;
 }
 
 static struct bysyscall_count counted;

@@ -43,7 +43,8 @@
 	ROW(2, bysys_exec, "tp_btf/sched_process_exec")      \
 	ROW(3, bysys_filter, "tp_btf/percpu_alloc_percpu")   \
 	ROW(4, bysys_creds, "fexit/commit_creds")            \
-	ROW(5, bysys_dispatch, "fentry/set_syscall_user_dispatch")
+	ROW(5, bysys_ftrace, "fentry/ftrace_enable_sysctl")  \
+	ROW(6, bysys_dispatch, "fexit/set_syscall_user_dispatch")
 
 /*
  * Wrappers, one row each: flag bit, libc function, the hooks that keep its
@@ -51,22 +52,23 @@
  *
  * bysys_switch brings the task's values to the cell; bysys_filter notices a
  * seccomp filter that a task gives itself; bysys_creds notices a change of
- * credentials. Pid and tid cannot change while a task runs user code.
+ * credentials; bysys_ftrace notices that the administrator is about to switch
+ * the likes of bysys_creds off. Pid and tid cannot change while a task runs user code.
  *
  * bysys_newtask, bysys_exec and bysys_dispatch are in no row. Without the first
  * two, children and new images make real calls or are served as before. The
  * last notices a syscall user dispatch that a task turns on by a system call of
  * its own; one by libc's prctl() or syscall() the library notices itself.
  */
-#define BYSYSCALL_WRAPPERS(ROW)                                   \
-	ROW(0, getpid, bysys_switch | bysys_filter)                   \
-	ROW(1, gettid, bysys_switch | bysys_filter)                   \
-	ROW(2, getuid, bysys_switch | bysys_filter | bysys_creds)     \
-	ROW(3, geteuid, bysys_switch | bysys_filter | bysys_creds)    \
-	ROW(4, getgid, bysys_switch | bysys_filter | bysys_creds)     \
-	ROW(5, getegid, bysys_switch | bysys_filter | bysys_creds)    \
-	ROW(6, getresuid, bysys_switch | bysys_filter | bysys_creds)  \
-	ROW(7, getresgid, bysys_switch | bysys_filter | bysys_creds)
+#define BYSYSCALL_WRAPPERS(ROW)                                                 \
+	ROW(0, getpid, bysys_switch | bysys_filter)                                 \
+	ROW(1, gettid, bysys_switch | bysys_filter)                                 \
+	ROW(2, getuid, bysys_switch | bysys_filter | bysys_creds | bysys_ftrace)    \
+	ROW(3, geteuid, bysys_switch | bysys_filter | bysys_creds | bysys_ftrace)   \
+	ROW(4, getgid, bysys_switch | bysys_filter | bysys_creds | bysys_ftrace)    \
+	ROW(5, getegid, bysys_switch | bysys_filter | bysys_creds | bysys_ftrace)   \
+	ROW(6, getresuid, bysys_switch | bysys_filter | bysys_creds | bysys_ftrace) \
+	ROW(7, getresgid, bysys_switch | bysys_filter | bysys_creds | bysys_ftrace)
 
 /*
  * Element 0 of the cells map.
@@ -124,7 +126,8 @@ struct bysyscall_record {
 	__u32 seccomp_mode; /* of the reading task: SECCOMP_MODE_*. 0: no filter, bpf() may be called. */
 };
 
-/* bysyscall_control.operation */
+/* bysyscall_control.operation; each returns the wrappers that are published then. */
+#define BYSYSCALL_CONTROL_QUERY 0  /* only return the wrappers that are published. */
 #define BYSYSCALL_CONTROL_ENABLE 1 /* publish the wrappers in `wrappers` from the next switch on. */
 #define BYSYSCALL_CONTROL_STOP 2   /* no flag in any cell from now on; cannot be undone. */
 

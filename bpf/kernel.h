@@ -52,6 +52,11 @@ struct thread_info {
 	unsigned long syscall_work;
 };
 
+/* arch/x86/include/asm/ptrace.h */
+struct pt_regs {
+	unsigned long orig_ax;
+};
+
 struct upid {
 	int nr;
 };

@@ -7,6 +7,8 @@ fn main() {
         "-nostdlib",
         "-lc",
         "-Wl,-soname,libbysyscall.so",
+        // A program that defines getpid() by syscall(SYS_getpid) must not be called back for it.
+        "-Wl,-Bsymbolic",
         // Whatever is missing must be seen here, not when a program starts.
         "-Wl,--no-undefined",
         "-Wl,-z,now",
@@ -18,7 +20,6 @@ fn main() {
         "-Wl,-z,noseparate-code",
         "-Wl,--hash-style=gnu",
         "-Wl,--gc-sections",
-        "-Wl,--no-eh-frame-hdr",
     ];
     for option in options {
         println!("cargo:rustc-cdylib-link-arg={option}");

@@ -6,13 +6,14 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use bysyscall_abi::{HOOKS, WRAPPERS};
+use bysyscall_abi::{HOLD_DIR, HOOKS, LINKS_DIR, PUBLIC_DIR, WRAPPERS};
 use bysyscall_tests::process::{output, succeed, text};
 use libtest_mimic::Trial;
+use rustix::process::Signal;
 
 use crate::fixture::{
-    as_nobody, ensure_no_traces, finish, library, loader, path, preloaded, spawn, start, status,
-    stop, traces, trial, wait_until,
+    as_nobody, ensure_no_traces, finish, library, loader, path, preloaded, send, spawn, start,
+    status, stop, traces, trial, wait_until,
 };
 
 pub fn trials() -> Vec<Trial> {
@@ -27,6 +28,8 @@ pub fn trials() -> Vec<Trial> {
         trial("cli::needs_privileges", needs_privileges),
         trial("cli::replaces_foreign_pins", replaces_foreign_pins),
         trial("cli::says_which_path_failed", says_which_path_failed),
+        trial("cli::leaves_foreign_mounts_alone", leaves_foreign_mounts_alone),
+        trial("cli::waiting_can_be_interrupted", waiting_can_be_interrupted),
         trial("cli::bad_usage_exits_with_2", bad_usage_exits_with_2),
     ]
 }
@@ -158,7 +161,7 @@ fn run_becomes_the_command() -> Result<()> {
     let existing = path("lying.so");
     let said =
         succeed(loader(&["run", "sh", "-c", "echo $LD_PRELOAD"]).env("LD_PRELOAD", &existing))?;
-    ensure!(said.trim() == format!("{}:{}", library().display(), existing.display()), "{said}");
+    ensure!(said.trim() == format!("{}:{}", existing.display(), library().display()), "{said}");
     says(&mut loader(&["run", "/no/such/command"]), 1, "/no/such/command")?;
     let mut as_user = as_nobody(loader(&["run", "--log", "info"]));
     says(as_user.arg(path("getpid")).arg("2"), 0, "getpid: bypassed 2 times")
@@ -231,4 +234,49 @@ fn bad_usage_exits_with_2() -> Result<()> {
         says(&mut loader(&[command, "--help"]), 0, "Usage")?;
     }
     Ok(())
+}
+
+/// What somebody else has mounted where ours go is neither emptied nor unmounted.
+fn leaves_foreign_mounts_alone() -> Result<()> {
+    stop()?;
+    for dir in [PUBLIC_DIR, HOLD_DIR, LINKS_DIR] {
+        for kind in ["tmpfs", "bpf"] {
+            fs::create_dir(dir)?;
+            succeed(Command::new("mount").args(["-t", kind, "foreign", dir]))?;
+            fs::create_dir(Path::new(dir).join("theirs"))?;
+            for command in ["start", "stop"] {
+                says(&mut loader(&[command]), 1, &format!("umount {dir}"))?;
+                ensure!(
+                    Path::new(dir).join("theirs").exists(),
+                    "{command} has emptied the {kind} on {dir}"
+                );
+            }
+            succeed(Command::new("umount").arg(dir))?;
+            stop()?;
+            ensure_no_traces()?;
+        }
+    }
+    Ok(())
+}
+
+fn waiting_can_be_interrupted() -> Result<()> {
+    stop()?;
+    let lock = "/run/bysyscall.lock";
+    let mut holder = spawn({
+        let mut flock = Command::new("flock");
+        flock.args([lock, "sleep", "60"]);
+        flock
+    })?;
+    wait_until("somebody holds the lock", || Ok(Path::new(lock).exists()))?;
+    for command in ["start", "stop", "status"] {
+        let waiting = spawn(loader(&[command]))?;
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        send(&waiting, Signal::INT)?;
+        let output = waiting.wait_with_output()?;
+        ensure!(output.status.code() == Some(130), "{command}: {}", output.status);
+    }
+    send(&holder, Signal::KILL)?;
+    holder.wait()?;
+    fs::remove_file(lock)?;
+    ensure_no_traces()
 }

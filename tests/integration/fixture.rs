@@ -8,9 +8,11 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use bysyscall_abi::{HOLD_DIR, LINKS_DIR, PIN_DIR, PUBLIC_DIR};
 use bysyscall_tests::process::{output, text};
 use bysyscall_tests::{built, process};
 use libtest_mimic::{Failed, Trial};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// On the tmpfs of the namespace, so that it is gone with it. The checkout may
@@ -117,7 +119,7 @@ pub fn traces() -> Result<Vec<String>> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     let mut traces: Vec<String> =
         mounts.lines().filter(|line| line.contains("bysyscall")).map(str::to_owned).collect();
-    for path in [bysyscall_abi::PUBLIC_DIR, bysyscall_abi::HOLD_DIR, bysyscall_abi::PIN_DIR] {
+    for path in [PUBLIC_DIR, HOLD_DIR, LINKS_DIR, PIN_DIR, "/run/bysyscall.lock"] {
         if Path::new(path).exists() {
             traces.push(path.to_owned());
         }
@@ -161,4 +163,10 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> Result<bool>) -> Re
         std::thread::sleep(Duration::from_millis(10));
     }
     Ok(())
+}
+
+/// Sends a signal to a child of ours.
+pub fn send(child: &Child, signal: Signal) -> Result<()> {
+    let pid = Pid::from_raw(i32::try_from(child.id())?).context("a pid is not 0")?;
+    kill_process(pid, signal).context("cannot send a signal")
 }

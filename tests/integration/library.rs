@@ -33,6 +33,7 @@ pub fn trials() -> Vec<Trial> {
         trial("library::makes_no_extra_calls", makes_no_extra_calls),
         trial("library::bypassed_calls_are_no_calls", bypassed_calls_are_no_calls),
         trial("library::works_linked_and_preloaded", works_linked_and_preloaded),
+        trial("library::calls_no_program_back", calls_no_program_back),
     ]
 }
 
@@ -79,6 +80,20 @@ fn is_safe_to_preload() -> Result<()> {
     for line in symbols.lines().filter(|line| line.contains(" UND ") && line.contains('@')) {
         ensure!(line.contains(" FUNC "), "needs data of another library: {line}");
     }
+    for line in readelf("--relocs")?
+        .lines()
+        .filter(|line| line.contains("_GLOB_DAT") || line.contains("_JUMP_SLOT"))
+    {
+        ensure!(
+            line.contains("@GLIBC_"),
+            "a program can put its own function in the place of {line}"
+        );
+    }
+    let at_fork = symbols
+        .lines()
+        .find(|line| line.contains("__register_atfork"))
+        .context("no __register_atfork")?;
+    ensure!(at_fork.contains(" WEAK "), "needs a function that only glibc has: {at_fork}");
     ensure!(!readelf("--syms")?.contains("panic_"), "can panic");
     let size = fs::metadata(library())?.len();
     ensure!(size < 64 * 1024, "has {size} bytes");
@@ -319,9 +334,10 @@ fn makes_no_extra_calls() -> Result<()> {
 
 /// The calls that one trace has and another lacks, sorted; it must lack none that the other has.
 fn added_calls(without: &[String], with: &[String]) -> Result<Vec<String>> {
-    // Whether a thread has to wait for another is chance.
-    let mut added: Vec<String> = with.iter().filter(|call| *call != "futex").cloned().collect();
-    for call in without.iter().filter(|call| *call != "futex") {
+    // Whether a thread has to wait for another is chance, and so is how malloc() trims its heap.
+    let by_chance = |call: &&String| *call == "futex" || *call == "munmap";
+    let mut added: Vec<String> = with.iter().filter(|call| !by_chance(call)).cloned().collect();
+    for call in without.iter().filter(|call| !by_chance(call)) {
         let place = added
             .iter()
             .position(|added| added == call)
@@ -365,4 +381,10 @@ fn works_linked_and_preloaded() -> Result<()> {
         "nobody ({NOBODY}) gets no answer"
     );
     Ok(())
+}
+
+fn calls_no_program_back() -> Result<()> {
+    start()?;
+    succeed(&mut preloaded("own_gettid", &[]))?;
+    succeed(preloaded("own_gettid", &[]).env("BYSYSCALL_DISABLE", "1")).map(drop)
 }

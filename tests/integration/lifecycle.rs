@@ -9,14 +9,14 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use bysyscall_abi::{HOLD_DIR, HOOKS, PIN_DIR, PUBLIC_DIR};
+use bysyscall_abi::{HOLD_DIR, HOOKS, LINKS_DIR, PIN_DIR, PUBLIC_DIR};
 use bysyscall_tests::process::{output, succeed, text};
 use libbpf_rs::query::{LinkInfoIter, ProgInfoIter};
 use libtest_mimic::Trial;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::fixture::{
-    ensure_no_traces, finish, loader, preloaded, spawn, start, status, stop, traces, trial,
+    ensure_no_traces, finish, loader, preloaded, send, spawn, start, status, stop, traces, trial,
     wait_until,
 };
 
@@ -27,6 +27,8 @@ pub fn trials() -> Vec<Trial> {
         trial("lifecycle::killed_at_every_step_under_load", killed_at_every_step_under_load),
         trial("lifecycle::interrupted_start_leaves_nothing", interrupted_start_leaves_nothing),
         trial("lifecycle::every_pin_removed_under_load", every_pin_removed_under_load),
+        trial("lifecycle::private_pins_removed_before_stop", private_pins_removed_before_stop),
+        trial("lifecycle::hold_unmounted_once", hold_unmounted_once),
         trial("lifecycle::two_starts_at_once", two_starts_at_once),
     ]
 }
@@ -78,11 +80,6 @@ fn stop_detaches_at_once() -> Result<()> {
     finish_load(child)
 }
 
-fn end(child: &Child, signal: Signal) -> Result<()> {
-    let pid = Pid::from_raw(i32::try_from(child.id())?).context("a pid is not 0")?;
-    kill_process(pid, signal).context("cannot kill the loader")
-}
-
 /// The next start must do, whatever a killed start or stop has left.
 fn killed_at_every_step_under_load() -> Result<()> {
     const STEPS: u32 = 40;
@@ -105,7 +102,7 @@ fn killed_at_every_step_under_load() -> Result<()> {
             };
             let mut victim = spawn(loader(&[command]))?;
             sleep(whole * step / STEPS);
-            end(&victim, Signal::KILL)?;
+            send(&victim, Signal::KILL)?;
             victim.wait()?;
             // Processes that start now are either served or make real calls.
             succeed(&mut preloaded("getpid", &["100"]))?;
@@ -135,7 +132,7 @@ fn interrupted_start_leaves_nothing() -> Result<()> {
             let victim = spawn(loader(&["start"]))?;
             sleep(whole * step / 10);
             // It may have ended before.
-            let _ = end(&victim, signal);
+            let _ = send(&victim, signal);
             let output = victim.wait_with_output()?;
             match output.status.code() {
                 Some(0) => ensure!(status()?["running"] == true, "exits with 0 and does not run"),
@@ -177,7 +174,7 @@ fn every_pin_removed_under_load() -> Result<()> {
 }
 
 fn remove_everything() -> Result<()> {
-    for dir in [PIN_DIR, PUBLIC_DIR, HOLD_DIR] {
+    for dir in [PIN_DIR, PUBLIC_DIR, HOLD_DIR, LINKS_DIR] {
         // What is read-only stays, as it would for a user's `rm -rf`.
         let _ = output(Command::new("rm").args(["-rf", dir]))?;
         while fs::read_to_string("/proc/self/mounts")?.contains(&format!(" {dir} ")) {
@@ -189,6 +186,35 @@ fn remove_everything() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Without the control program's first pin a stop must not take the hooks from
+/// processes that still believe the cells.
+fn private_pins_removed_before_stop() -> Result<()> {
+    for next in ["stop", "start"] {
+        start()?;
+        let child = load(4)?;
+        fs::remove_dir_all(PIN_DIR)?;
+        ensure!(status()?["running"] == false, "runs without its pins");
+        succeed(&mut loader(&[next]))?;
+        finish_load(child)?;
+        stop()?;
+        ensure_no_traces()?;
+    }
+    Ok(())
+}
+
+/// Then nothing keeps the hooks for processes that start, so they make real calls.
+fn hold_unmounted_once() -> Result<()> {
+    start()?;
+    succeed(Command::new("umount").args(["--lazy", HOLD_DIR]))?;
+    ensure!(status()?["running"] == false, "runs without its hold");
+    let output = output(preloaded("getpid", &["2"]).env("BYSYSCALL_LOG", "debug"))?;
+    ensure!(text(&output.stderr).contains("getpid: 2 real calls"), "{}", text(&output.stderr));
+    start()?;
+    ensure!(status()?["running"] == true, "does not run again");
+    stop()?;
+    ensure_no_traces()
 }
 
 fn two_starts_at_once() -> Result<()> {

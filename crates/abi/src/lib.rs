@@ -39,9 +39,11 @@ pub const PUBLIC_DIR: &str = "/run/bysyscall";
 pub const REGISTER_PATH: &CStr = c"/run/bysyscall/register";
 /// Pin of the cells map.
 pub const CELLS_PATH: &CStr = c"/run/bysyscall/cells";
-/// Read-only overlay over a bpffs with a second pin of every hook. Whoever has
-/// mapped the file named after the generation keeps the hooks attached.
+/// Read-only overlay, of which [`LINKS_DIR`] is a layer. Whoever has mapped the
+/// file there that is named after the generation keeps the hooks attached.
 pub const HOLD_DIR: &str = "/run/bysyscall-hold";
+/// Read-only bpffs instance with a second pin of every hook.
+pub const LINKS_DIR: &str = "/run/bysyscall-links";
 /// Pins of programs and links, for root alone.
 pub const PIN_DIR: &str = "/sys/fs/bpf/bysyscall";
 

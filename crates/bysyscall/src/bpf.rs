@@ -227,6 +227,16 @@ impl Attached {
         pin(self.register.as_fd(), path)
     }
 
+    /// Lets bysys_newtask see a task being made, which it must before anything is published.
+    ///
+    /// # Errors
+    ///
+    /// If no thread can be made.
+    pub fn calibrate(&self) -> Result<()> {
+        let thread = std::thread::Builder::new().spawn(|| {}).context("cannot make a thread")?;
+        thread.join().map_err(|_| anyhow!("a thread that does nothing has failed"))
+    }
+
     /// Has the programs publish `wrappers`.
     ///
     /// # Errors
@@ -234,7 +244,7 @@ impl Attached {
     /// If the kernel does not run the control program.
     pub fn enable(&self, wrappers: u32) -> Result<()> {
         let control = Control { operation: bysyscall_abi::CONTROL_ENABLE, wrappers };
-        run_control(self.program(CONTROL)?.as_fd(), control)
+        run_control(self.program(CONTROL)?.as_fd(), control).map(drop)
     }
 
     fn program(&self, name: &str) -> Result<Program<'_>> {
@@ -251,12 +261,25 @@ impl Attached {
 ///
 /// If the pin cannot be opened or the kernel does not run the program.
 pub fn stop_publishing(control: &Path) -> Result<()> {
-    let program = Program::fd_from_pinned_path(control)
-        .with_context(|| format!("cannot open {}", control.display()))?;
-    run_control(program.as_fd(), Control { operation: bysyscall_abi::CONTROL_STOP, wrappers: 0 })
+    ask(control, Control { operation: bysyscall_abi::CONTROL_STOP, wrappers: 0 }).map(drop)
 }
 
-fn run_control(program: BorrowedFd<'_>, mut control: Control) -> Result<()> {
+/// The wrappers that the programs behind a pinned control program publish.
+///
+/// # Errors
+///
+/// If the pin cannot be opened or the kernel does not run the program.
+pub fn published(control: &Path) -> Result<u32> {
+    ask(control, Control { operation: bysyscall_abi::CONTROL_QUERY, wrappers: 0 })
+}
+
+fn ask(path: &Path, control: Control) -> Result<u32> {
+    let program = Program::fd_from_pinned_path(path)
+        .with_context(|| format!("cannot open {}", path.display()))?;
+    run_control(program.as_fd(), control).with_context(|| format!("cannot run {}", path.display()))
+}
+
+fn run_control(program: BorrowedFd<'_>, mut control: Control) -> Result<u32> {
     let mut options = libbpf_sys::bpf_test_run_opts {
         sz: size_of::<libbpf_sys::bpf_test_run_opts>() as u64,
         ctx_in: (&raw mut control).cast(),
@@ -266,7 +289,8 @@ fn run_control(program: BorrowedFd<'_>, mut control: Control) -> Result<()> {
     // SAFETY: the descriptor and the context live over the call.
     let result =
         unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &raw mut options) };
-    checked(result).context("cannot run the control program (BPF_PROG_TEST_RUN)")
+    checked(result).context("the kernel refuses BPF_PROG_TEST_RUN")?;
+    Ok(options.retval)
 }
 
 fn freeze(map: BorrowedFd<'_>) -> Result<()> {

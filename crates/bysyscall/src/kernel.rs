@@ -120,6 +120,21 @@ pub fn check_support() -> Result<()> {
     Ok(())
 }
 
+/// Whether the kernel runs programs at such an attach point: those on functions
+/// need ftrace, which the administrator can switch off.
+///
+/// # Errors
+///
+/// If it does not.
+pub fn check_runs(attach_point: &str) -> Result<()> {
+    const SWITCH: &str = "/proc/sys/kernel/ftrace_enabled";
+    let on_function = attach_point.starts_with("fentry/") || attach_point.starts_with("fexit/");
+    if on_function && fs::read_to_string(SWITCH).is_ok_and(|text| text.trim() == "0") {
+        bail!("kernel.ftrace_enabled is 0; set it to 1 and start again");
+    }
+    Ok(())
+}
+
 /// What the running kernel is likely to lack, for the message when it has
 /// refused a program. Distributions backport, so only the kernel itself decides.
 pub fn likely_missing() -> Option<&'static str> {

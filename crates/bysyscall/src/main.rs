@@ -55,7 +55,7 @@ fn execute(command: Command) -> Result<ExitCode> {
 fn start() -> Result<ExitCode> {
     kernel::check_privileges().context("cannot start")?;
     let interrupts = Interrupts::catch()?;
-    let _lock = Lock::take()?;
+    let _lock = Lock::take(&interrupts)?;
     if let State::Running(service) = service::state() {
         log::info!("version {} is running already", service::version_of(&service));
         return Ok(ExitCode::SUCCESS);
@@ -74,8 +74,8 @@ fn start() -> Result<ExitCode> {
 fn stop() -> Result<ExitCode> {
     kernel::check_privileges().context("cannot stop")?;
     // A stop that has begun is finished: half of one would help nobody.
-    let _interrupts = Interrupts::catch()?;
-    let _lock = Lock::take()?;
+    let interrupts = Interrupts::catch()?;
+    let _lock = Lock::take(&interrupts)?;
     let state = service::state();
     service::tear_down().context("cannot stop")?;
     log::info!(
@@ -91,7 +91,8 @@ fn stop() -> Result<ExitCode> {
 
 fn status(json: bool) -> Result<ExitCode> {
     kernel::check_privileges().context("cannot tell the status")?;
-    let _lock = Lock::take()?;
+    let interrupts = Interrupts::catch()?;
+    let _lock = Lock::take(&interrupts)?;
     let status = status::collect()?;
     let text = if json { serde_json::to_string_pretty(&status)? } else { status.to_string() };
     match writeln!(std::io::stdout(), "{text}") {

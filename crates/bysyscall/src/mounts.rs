@@ -6,6 +6,8 @@
 //! lower layer of a read-only overlay, whose other layer is a tmpfs with one
 //! file; each process maps that file. The mapping keeps the overlay alive, the
 //! overlay the bpffs, the bpffs the links, whatever becomes of pins and mounts.
+//!
+//! What others have mounted where we would mount is left alone.
 
 use std::ffi::{CString, OsStr};
 use std::fs::{self, Permissions};
@@ -14,23 +16,53 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatVfsMountFlags, StatxAttributes, StatxFlags};
+use anyhow::{Context, Result, anyhow};
+use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
 use rustix::mount::{FsOpenFlags, MountFlags, UnmountFlags, fsopen, mount, mount_remount, unmount};
 
 /// Shown as the source of our mounts, so that users see whose they are.
 const SOURCE: &str = "bysyscall";
 const FLAGS: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
-/// Whether a file system is mounted right at `path`.
-pub fn is_mounted(path: &Path) -> bool {
-    rustix::fs::statx(
-        CWD,
-        path,
-        AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT,
-        StatxFlags::BASIC_STATS,
+/// What is mounted right at a path, topmost.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Mounted {
+    /// Nothing.
+    Nothing,
+    /// A file system of this kind, by us.
+    Ours(String),
+    /// A file system of this kind, by somebody else.
+    Foreign(String),
+}
+
+/// Looks what is mounted at `path`.
+///
+/// # Errors
+///
+/// If the table of mounts cannot be read.
+pub fn mounted(path: &Path) -> Result<Mounted> {
+    const TABLE: &str = "/proc/thread-self/mountinfo";
+    Ok(topmost(&fs::read_to_string(TABLE).with_context(|| format!("cannot read {TABLE}"))?, path))
+}
+
+/// The same from the text of `/proc/self/mountinfo` (proc(5)).
+fn topmost(table: &str, path: &Path) -> Mounted {
+    let at_path =
+        |line: &&str| line.split(' ').nth(4).is_some_and(|point| Path::new(point) == path);
+    let line = table.lines().rev().find(at_path);
+    let Some((_, rest)) = line.and_then(|line| line.split_once(" - ")) else {
+        return Mounted::Nothing;
+    };
+    let mut words = rest.split(' ');
+    let (kind, source) = (words.next().unwrap_or_default().to_owned(), words.next());
+    if source == Some(SOURCE) { Mounted::Ours(kind) } else { Mounted::Foreign(kind) }
+}
+
+fn foreign(path: &Path, kind: &str) -> anyhow::Error {
+    anyhow!(
+        "a {kind} file system that is not of bysyscall is mounted on {0}; unmount it: umount {0}",
+        path.display()
     )
-    .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 /// Whether `path` lies on a bpffs (`BPF_FS_MAGIC`, `include/uapi/linux/magic.h`).
@@ -64,15 +96,18 @@ pub fn set_mode(path: &Path, mode: u32) -> Result<()> {
         .with_context(|| format!("cannot set the mode of {}", path.display()))
 }
 
-/// Mounts the bpffs with what every user may open, unless one is mounted there.
+/// Mounts the bpffs with what every user may open, unless we have.
 ///
 /// # Errors
 ///
-/// If the directory cannot be made or the kernel refuses the mount.
+/// If the directory cannot be made, something else is mounted there, or the
+/// kernel refuses the mount.
 pub fn mount_public(path: &Path) -> Result<()> {
     create_dir(path)?;
-    if is_mounted(path) && is_bpffs(path) {
-        return Ok(());
+    match mounted(path)? {
+        Mounted::Ours(kind) if kind == "bpf" => return Ok(()),
+        Mounted::Nothing => {}
+        Mounted::Ours(kind) | Mounted::Foreign(kind) => return Err(foreign(path, &kind)),
     }
     mount_at(path, "bpf", FLAGS, "mode=0755")?;
     // A bpffs makes its root sticky whatever the mount options say.
@@ -93,8 +128,7 @@ pub fn mount_system_bpffs(path: &Path) -> Result<()> {
 
 /// Unmounts the system's bpffs if we mounted it and nobody else uses it.
 pub fn unmount_system_bpffs(path: &Path) {
-    let ours =
-        fs::read_to_string("/proc/self/mountinfo").is_ok_and(|table| topmost_is_ours(&table, path));
+    let ours = mounted(path).is_ok_and(|mounted| mounted == Mounted::Ours("bpf".to_owned()));
     let empty = || {
         fs::read_dir(path)
             .is_ok_and(|dir| dir.flatten().all(|entry| is_debug_file(&entry.file_name())))
@@ -105,74 +139,102 @@ pub fn unmount_system_bpffs(path: &Path) {
     }
 }
 
-/// Whether the last mount at `path` is a bpffs of ours, by `/proc/self/mountinfo` (proc(5)).
-fn topmost_is_ours(table: &str, path: &Path) -> bool {
-    let at_path =
-        |line: &&str| line.split(' ').nth(4).is_some_and(|point| Path::new(point) == path);
-    let topmost = table.lines().rev().find(at_path);
-    let kind_and_source = topmost.and_then(|line| line.split_once(" - ")).map(|(_, rest)| rest);
-    kind_and_source.is_some_and(|rest| rest.starts_with(&format!("bpf {SOURCE} ")))
-}
-
 /// Whether the kernel has overlayfs; asking makes it load the module.
 pub fn has_overlay() -> bool {
     fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).is_ok()
 }
 
-/// Mounts the hold; `pin` makes the pins in the directory that it is given.
-/// Without a `file` only the bpffs: it outlives the pins, not its own unmounting.
+/// Mounts the bpffs with the second pins on `links`; `pin` makes them in the
+/// directory that it is given. With a `file` also the overlay on `hold`;
+/// without, the pins outlive all but the unmounting of `links`.
 ///
 /// # Errors
 ///
 /// If a pin cannot be made or the kernel refuses a mount.
 pub fn mount_hold(
-    path: &Path,
+    links: &Path,
+    hold: &Path,
     file: Option<&str>,
     pin: impl Fn(&Path) -> Result<()>,
 ) -> Result<()> {
-    create_dir(path)?;
-    mount_at(path, "bpf", FLAGS, "mode=0700")?;
-    pin(path)?;
-    // Nobody shall remove these pins by accident; unmount_hold() lifts it again.
-    mount_remount(path, MountFlags::BIND | MountFlags::RDONLY | FLAGS, c"")
-        .with_context(|| format!("cannot make the mount on {} read-only", path.display()))?;
+    create_dir(links)?;
+    mount_at(links, "bpf", FLAGS, "mode=0700")?;
+    pin(links)?;
+    // Nobody shall remove these pins by accident; unmount_links() lifts it again.
+    mount_remount(links, MountFlags::BIND | MountFlags::RDONLY | FLAGS, c"")
+        .with_context(|| format!("cannot make the mount on {} read-only", links.display()))?;
     let Some(file) = file else { return Ok(()) };
+    create_dir(hold)?;
     let open = || {
-        rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        rustix::fs::open(links, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
     };
-    let links = open()?;
-    mount_at(path, "tmpfs", FLAGS, "mode=0755,size=4k")?;
-    let files = open()?;
-    fs::write(
-        path.join(file),
-        "Mapped by processes that use bysyscall; keeps its hooks attached.\n",
-    )
-    .with_context(|| format!("cannot write {}", path.join(file).display()))?;
-    set_mode(&path.join(file), 0o444)?;
-    let layers =
-        format!("lowerdir=/proc/self/fd/{}:/proc/self/fd/{}", files.as_raw_fd(), links.as_raw_fd());
-    mount_at(path, "overlay", FLAGS | MountFlags::RDONLY, &layers)
+    let link_layer = open()?;
+    // Only the overlay may be found at `hold`, however often that is unmounted.
+    mount_at(links, "tmpfs", FLAGS, "mode=0755,size=4k")?;
+    let file_layer = open()?;
+    let file = links.join(file);
+    fs::write(&file, "Mapped by processes that use bysyscall; keeps its hooks attached.\n")
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    set_mode(&file, 0o444)?;
+    let layers = format!(
+        "lowerdir=/proc/self/fd/{}:/proc/self/fd/{}",
+        file_layer.as_raw_fd(),
+        link_layer.as_raw_fd()
+    );
+    mount_at(hold, "overlay", FLAGS | MountFlags::RDONLY, &layers)?;
+    detach(links)
 }
 
-/// Removes the pins of the hold and unmounts it, whatever of it is there.
+/// Unmounts the overlay; processes that have mapped its file keep it alive.
 ///
 /// # Errors
 ///
-/// If a pin cannot be removed or a mount cannot be detached.
+/// If something else is mounted there, or the kernel refuses.
 pub fn unmount_hold(path: &Path) -> Result<()> {
-    while is_mounted(path) {
-        if is_bpffs(path) {
-            let flags = rustix::fs::statvfs(path)?.f_flag;
-            if flags.contains(StatVfsMountFlags::RDONLY) {
-                mount_remount(path, MountFlags::BIND | FLAGS, c"").with_context(|| {
-                    format!("cannot make the mount on {} writable", path.display())
-                })?;
-            }
-            remove_pins(path)?;
+    unmount_ours(path, |_| Ok(()))
+}
+
+/// Removes the second pins and unmounts their bpffs, whatever of it is there;
+/// before, `stop` is given the directory.
+///
+/// # Errors
+///
+/// If something else is mounted there, `stop` fails, or a pin cannot be removed.
+pub fn unmount_links(path: &Path, stop: impl Fn(&Path) -> Result<()>) -> Result<()> {
+    unmount_ours(path, |path| {
+        stop(path)?;
+        if rustix::fs::statvfs(path)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
+            mount_remount(path, MountFlags::BIND | FLAGS, c"")
+                .with_context(|| format!("cannot make the mount on {} writable", path.display()))?;
         }
-        unmount_dir(path)?;
+        remove_pins(path)
+    })
+}
+
+/// Removes the public bpffs with all in it.
+///
+/// # Errors
+///
+/// If something else is mounted there, or a pin cannot be removed.
+pub fn unmount_public(path: &Path) -> Result<()> {
+    unmount_ours(path, remove_pins)
+}
+
+/// Unmounts all that we have mounted at `path` and removes the directory;
+/// `empty` is called when a bpffs of ours is topmost.
+fn unmount_ours(path: &Path, empty: impl Fn(&Path) -> Result<()>) -> Result<()> {
+    loop {
+        match mounted(path)? {
+            Mounted::Ours(kind) => {
+                if kind == "bpf" {
+                    empty(path)?;
+                }
+                detach(path)?;
+            }
+            Mounted::Foreign(kind) => return Err(foreign(path, &kind)),
+            Mounted::Nothing => return remove_dir(path),
+        }
     }
-    remove_dir(path)
 }
 
 /// What the kernel itself puts into each bpffs, for good (`kernel/bpf/preload`).
@@ -209,11 +271,7 @@ pub fn remove_pins(dir: &Path) -> Result<()> {
 }
 
 /// Detaches what is mounted at `path`, also while it is in use.
-///
-/// # Errors
-///
-/// If the kernel refuses.
-pub fn unmount_dir(path: &Path) -> Result<()> {
+fn detach(path: &Path) -> Result<()> {
     unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
         .with_context(|| format!("cannot unmount {}", path.display()))
 }
@@ -237,15 +295,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_topmost_bpffs_of_ours_is_ours() {
+    fn the_topmost_mount_counts() {
         let ours = "31 25 0:40 / /sys/fs/bpf rw,nosuid shared:7 - bpf bysyscall rw,mode=700\n";
-        let other = "32 25 0:41 / /sys/fs/bpf rw,nosuid - bpf bpf rw,mode=700\n";
+        let other = "32 25 0:41 / /sys/fs/bpf rw,nosuid - tmpfs bpf rw,mode=700\n";
         let elsewhere = "33 25 0:42 / /run/bysyscall rw,nosuid - bpf bysyscall rw\n";
         let path = Path::new("/sys/fs/bpf");
-        assert!(topmost_is_ours(ours, path));
-        assert!(topmost_is_ours(&[other, ours, elsewhere].concat(), path));
-        assert!(!topmost_is_ours(&[ours, other].concat(), path));
-        assert!(!topmost_is_ours(elsewhere, path));
-        assert!(!topmost_is_ours("", path));
+        assert_eq!(topmost(ours, path), Mounted::Ours("bpf".to_owned()));
+        assert_eq!(
+            topmost(&[other, ours, elsewhere].concat(), path),
+            Mounted::Ours("bpf".to_owned())
+        );
+        assert_eq!(topmost(&[ours, other].concat(), path), Mounted::Foreign("tmpfs".to_owned()));
+        assert_eq!(topmost(elsewhere, path), Mounted::Nothing);
+        assert_eq!(topmost("", path), Mounted::Nothing);
     }
 }

@@ -40,6 +40,16 @@ pub fn hold_dir() -> &'static Path {
     Path::new(abi::HOLD_DIR)
 }
 
+/// [`abi::LINKS_DIR`]
+pub fn links_dir() -> &'static Path {
+    Path::new(abi::LINKS_DIR)
+}
+
+/// Held while the service is started, stopped or asked; only root can open it.
+pub fn lock_file() -> &'static Path {
+    Path::new("/run/bysyscall.lock")
+}
+
 /// The file in [`hold_dir`] that processes map, named as the library names it.
 pub fn hold_file(generation: u64) -> String {
     format!("{generation:016x}")

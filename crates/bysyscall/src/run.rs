@@ -41,13 +41,14 @@ fn find_library() -> Result<OsString> {
     )
 }
 
-/// Our library first, then what is preloaded already.
+/// What is preloaded already keeps its place before ours: fakeroot and its like
+/// answer in the kernel's place, and must go on doing so.
 fn preload(library: &OsStr, existing: Option<&OsStr>) -> OsString {
-    let mut list = library.to_owned();
-    if let Some(existing) = existing.filter(|existing| !existing.is_empty()) {
+    let mut list = existing.unwrap_or_default().to_owned();
+    if !list.is_empty() {
         list.push(":");
-        list.push(existing);
     }
+    list.push(library);
     list
 }
 
@@ -56,10 +57,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_existing_preload_is_kept() {
+    fn an_existing_preload_is_kept_before_ours() {
         let list = |existing: Option<&str>| preload(OsStr::new("/l.so"), existing.map(OsStr::new));
         assert_eq!(list(None), "/l.so");
         assert_eq!(list(Some("")), "/l.so");
-        assert_eq!(list(Some("/a.so /b.so")), "/l.so:/a.so /b.so");
+        assert_eq!(list(Some("/a.so /b.so")), "/a.so /b.so:/l.so");
     }
 }

@@ -5,21 +5,24 @@
 //! step; processes that find none make real calls. So whatever an interrupted
 //! start or stop leaves behind is inert, and the next start or stop removes it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use bysyscall_abi as abi;
 use bysyscall_abi::{HOOKS, Service};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::bpf::{self, Attached};
-use crate::{kernel, mounts, paths};
+use crate::mounts::{self, Mounted};
+use crate::{kernel, paths};
 
 /// The version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -36,7 +39,7 @@ pub enum State {
 
 /// Looks what is there; needs root.
 pub fn state() -> State {
-    let traces = [paths::pin_dir(), paths::public_dir(), paths::hold_dir()];
+    let traces = [paths::pin_dir(), paths::public_dir(), paths::hold_dir(), paths::links_dir()];
     if !traces.iter().any(|path| path.exists()) {
         return State::Absent;
     }
@@ -51,7 +54,9 @@ pub fn state() -> State {
 fn is_complete(service: &Service) -> bool {
     let hooks = HOOKS.iter().filter(|hook| service.hooks & 1 << hook.bit != 0);
     let pins = hooks.map(|hook| hook.name).chain([bpf::CONTROL, bpf::COUNT]);
+    let is_held = || paths::hold_dir().join(paths::hold_file(service.generation)).exists();
     pins.map(|name| paths::pin_dir().join(name)).all(|pin| pin.exists())
+        && (service.record_flags & abi::RECORD_HELD == 0 || is_held())
         && paths::cells().exists()
         && paths::register().exists()
 }
@@ -61,20 +66,50 @@ pub fn version_of(service: &Service) -> String {
     String::from_utf8_lossy(&service.version).trim_end_matches('\0').to_owned()
 }
 
-/// Held while starting or stopping, so that two never do it at once. A lock on
-/// a directory that is always there leaves no file behind.
-pub struct Lock(#[allow(dead_code, reason = "closing it is what unlocks")] File);
+/// Held while the service is started, stopped or asked, so that two never do it
+/// at once. The file is gone afterwards.
+pub struct Lock(File);
 
 impl Lock {
-    /// Waits for its turn.
+    /// Waits for its turn, or until the user asks us to end.
     ///
     /// # Errors
     ///
-    /// If `/run` cannot be opened or locked.
-    pub fn take() -> Result<Self> {
-        let dir = File::open("/run").context("cannot open /run")?;
-        flock(&dir, FlockOperation::LockExclusive).context("cannot lock /run")?;
-        Ok(Self(dir))
+    /// If the lock file cannot be opened or locked, or we are interrupted.
+    pub fn take(interrupts: &Interrupts) -> Result<Self> {
+        const PAUSE: Duration = Duration::from_millis(20);
+        let path = paths::lock_file();
+        let name = || format!("cannot lock {}", path.display());
+        loop {
+            interrupts.check()?;
+            let file = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .mode(0o600)
+                .open(path)
+                .with_context(name)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                // Its last holder may have removed it after we opened it: then it locks nothing.
+                Ok(())
+                    if fs::metadata(path).is_ok_and(|now| {
+                        file.metadata().is_ok_and(|ours| ours.ino() == now.ino())
+                    }) =>
+                {
+                    return Ok(Self(file));
+                }
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => std::thread::sleep(PAUSE),
+                Err(error) => return Err(error).with_context(name),
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Before the lock goes with the file; a lock file that stays would do no harm.
+        let _ = fs::remove_file(paths::lock_file());
+        let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
 
@@ -128,7 +163,7 @@ pub struct Hooks {
 pub fn probe_hooks(which: u32) -> Hooks {
     let mut hooks = Hooks { accepted: 0, refused: Vec::new() };
     for hook in HOOKS.iter().filter(|hook| which & 1 << hook.bit != 0) {
-        match bpf::probe(hook) {
+        match kernel::check_runs(hook.attach_point).and_then(|()| bpf::probe(hook)) {
             Ok(()) => hooks.accepted |= 1 << hook.bit,
             Err(error) => hooks.refused.push((hook, format!("{error:#}"))),
         }
@@ -178,7 +213,7 @@ fn set_up(interrupts: &Interrupts) -> Result<Service> {
         log::warn!(
             "the kernel has no overlayfs (CONFIG_OVERLAY_FS), so the hooks last only as long as {} is mounted: \
              never unmount it by hand",
-            paths::hold_dir().display()
+            paths::links_dir().display()
         );
     }
     let mut service = Service {
@@ -199,7 +234,9 @@ fn set_up(interrupts: &Interrupts) -> Result<Service> {
 
     mounts::mount_public(paths::public_dir())?;
     let hold_file = held.then(|| paths::hold_file(service.generation));
-    mounts::mount_hold(paths::hold_dir(), hold_file.as_deref(), |dir| attached.pin_holders(dir))?;
+    mounts::mount_hold(paths::links_dir(), paths::hold_dir(), hold_file.as_deref(), |dir| {
+        attached.pin_holders(dir)
+    })?;
     interrupts.check()?;
     mounts::mount_system_bpffs(Path::new(paths::BPFFS))?;
     fs::create_dir(paths::pin_dir())
@@ -208,6 +245,7 @@ fn set_up(interrupts: &Interrupts) -> Result<Service> {
     attached.pin_private(paths::pin_dir())?;
     attached.pin_cells(paths::cells())?;
     mounts::set_mode(paths::cells(), 0o666)?;
+    attached.calibrate()?;
     attached.enable(service.wrappers)?;
     interrupts.check()?;
     let prepared = paths::public_dir().join("register-new");
@@ -225,26 +263,26 @@ fn set_up(interrupts: &Interrupts) -> Result<Service> {
 /// Says what could not be removed. It can be called again.
 pub fn tear_down() -> Result<()> {
     let public = paths::public_dir();
-    if mounts::is_mounted(public) && mounts::is_bpffs(public) {
+    if matches!(mounts::mounted(public)?, Mounted::Ours(_)) {
         remove_file(paths::register())?;
     }
-    for control in [paths::pin_dir().join(bpf::CONTROL), paths::hold_dir().join(bpf::CONTROL)] {
-        // From here on all processes make real calls, so the hooks may go.
-        if control.exists() && mounts::is_bpffs(&control) {
-            bpf::stop_publishing(&control)?;
+    // From here on all processes make real calls; only then may the hooks go. Either of the two
+    // directories may be gone, and each has the control program.
+    let stop = |dir: &Path| {
+        let control = dir.join(bpf::CONTROL);
+        if control.exists() && mounts::is_bpffs(dir) {
+            bpf::stop_publishing(&control)
+        } else {
+            Ok(())
         }
-    }
+    };
+    stop(paths::pin_dir())?;
+    mounts::unmount_hold(paths::hold_dir())?;
+    mounts::unmount_links(paths::links_dir(), stop)?;
     mounts::remove_pins(paths::pin_dir())?;
     mounts::remove_dir(paths::pin_dir())?;
     mounts::unmount_system_bpffs(Path::new(paths::BPFFS));
-    mounts::unmount_hold(paths::hold_dir())?;
-    while mounts::is_mounted(public) {
-        if mounts::is_bpffs(public) {
-            mounts::remove_pins(public)?;
-        }
-        mounts::unmount_dir(public)?;
-    }
-    mounts::remove_dir(public)
+    mounts::unmount_public(public)
 }
 
 fn remove_file(path: &Path) -> Result<()> {

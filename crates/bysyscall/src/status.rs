@@ -97,14 +97,19 @@ pub fn collect() -> Result<Status> {
                 .map(|info| info.run_time_ns as f64 / info.run_cnt as f64),
         });
     }
+    let published =
+        service.map(|_| bpf::published(&paths::pin_dir().join(bpf::CONTROL))).transpose()?;
     let wrappers = WRAPPERS.iter().map(|wrapper| {
-        let on = service.is_some_and(|service| service.wrappers & 1 << wrapper.bit != 0);
+        let on = published.is_some_and(|published| published & 1 << wrapper.bit != 0);
         let lacking = HOOKS.iter().find(|hook| wrapper.hooks & !attached & 1 << hook.bit != 0);
         let reason = match service {
             _ if on => None,
             None => Some("the service is not running".to_owned()),
             Some(_) => Some(lacking.map_or_else(
-                || "switched off".to_owned(),
+                || {
+                    "kernel.ftrace_enabled was written since the start; stop and start again"
+                        .to_owned()
+                },
                 |hook| format!("needs {}, which is not attached", hook.attach_point),
             )),
         };
@@ -185,7 +190,7 @@ impl fmt::Display for Status {
             )?;
         }
         if self.held == Some(false) {
-            writeln!(f, "no overlayfs: do not unmount {}", paths::hold_dir().display())?;
+            writeln!(f, "no overlayfs: do not unmount {}", paths::links_dir().display())?;
         }
         let mut hooks = table(["HOOK", "ATTACHED TO", "STATE", "MISSED", "MEAN COST"]);
         for hook in &self.hooks {

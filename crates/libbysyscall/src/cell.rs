@@ -47,10 +47,8 @@ unsafe fn attempt<T>(
         return Err(Refused::Off);
     }
     // SAFETY: as above.
-    if cpu() != here
-        || unsafe { AtomicU64::from_ptr((&raw const (*cell).state).cast_mut()) }.load(Relaxed)
-            != state
-    {
+    let still = || unsafe { read_volatile(&raw const (*cell).state) };
+    if cpu() != here || still() != state {
         return Err(Refused::Disturbed);
     }
     Ok(value)

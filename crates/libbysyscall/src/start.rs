@@ -7,7 +7,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use bysyscall_abi as abi;
 use bysyscall_abi::{Cell, Header, Record, WRAPPERS};
 
-use crate::sys::{Errno, File, find_variable, is_secure_execution, stack_top, unmap};
+use crate::sys::{Errno, File, find_variable, is_glibc, is_secure_execution, stack_top, unmap};
 use crate::{arch, log, state};
 
 #[used]
@@ -26,6 +26,7 @@ extern "C" fn constructor(_: c_int, _: *const *const c_char, environment: *const
     if is_secure_execution() {
         return;
     }
+    let environment = if is_glibc() { environment } else { core::ptr::null() };
     // SAFETY: glibc passes the environment to constructors (elf/dl-init.c, call_init).
     let variable = |name: &[u8]| unsafe { find_variable(environment, name) };
     if let Some(level) = variable(b"BYSYSCALL_LOG") {

@@ -8,18 +8,12 @@
 use core::ffi::{CStr, c_char, c_int, c_long, c_ulong, c_void};
 use core::mem::MaybeUninit;
 
-use crate::arch::{mmap_file, number, raw_syscall};
+use crate::arch::{mmap_file, number, raw_syscall, register_atfork_address};
 
 unsafe extern "C" {
     /// glibc, `csu/errno-loc.c`: where the thread's `errno` lies.
     pub fn __errno_location() -> *mut c_int;
     fn getauxval(kind: c_ulong) -> c_ulong;
-    fn __register_atfork(
-        prepare: Option<extern "C" fn()>,
-        parent: Option<extern "C" fn()>,
-        child: Option<extern "C" fn()>,
-        dso_handle: *const c_void,
-    ) -> c_int;
 }
 
 /// An error number of the kernel.
@@ -128,22 +122,40 @@ pub fn write_stderr(text: &[u8]) {
     unsafe { raw_syscall(number::WRITE, [2, text.as_ptr() as usize, text.len(), 0]) };
 }
 
-/// Has `child` called in each child that libc's `fork()` makes.
+/// `__register_atfork` of glibc (`posix/register-atfork.c`).
+type RegisterAtFork = unsafe extern "C" fn(
+    prepare: Option<extern "C" fn()>,
+    parent: Option<extern "C" fn()>,
+    child: Option<extern "C" fn()>,
+    dso_handle: *const c_void,
+) -> c_int;
+
+/// Has `child` called in each child that libc's `fork()` makes, if libc can do that.
 pub fn at_fork_in_child(child: extern "C" fn()) {
-    // SAFETY: the library is never unloaded (-z nodelete), so the function stays.
-    unsafe { __register_atfork(None, None, Some(child), core::ptr::null()) };
+    let address = register_atfork_address();
+    if address != 0 {
+        // SAFETY: it is the address of the function of this type.
+        let register = unsafe { core::mem::transmute::<usize, RegisterAtFork>(address) };
+        // SAFETY: the library is never unloaded (-z nodelete), so the function stays.
+        unsafe { register(None, None, Some(child), core::ptr::null()) };
+    }
 }
 
-/// A C string that lives as long as the process, from the environment.
+/// Whether the libc is glibc, which alone passes arguments to constructors.
+pub fn is_glibc() -> bool {
+    register_atfork_address() != 0
+}
+
+/// The value of a variable in an environment. Not by `getenv()`, which programs
+/// such as shells define themselves and are not yet ready to be asked.
 ///
 /// # Safety
 ///
-/// `environment` must be an array of C strings that ends with a null pointer, as
-/// ld.so passes it to constructors.
-pub unsafe fn find_variable<'a>(
+/// `environment` must be an array of C strings that ends with a null pointer.
+pub unsafe fn find_variable(
     environment: *const *const c_char,
     name: &[u8],
-) -> Option<&'a [u8]> {
+) -> Option<&'static [u8]> {
     let mut entry = environment;
     // SAFETY: as the caller promises; a null pointer ends the array.
     unsafe {

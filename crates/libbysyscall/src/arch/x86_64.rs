@@ -110,6 +110,22 @@ pub unsafe fn mmap_file(length: usize, protection: c_int, flags: c_int, fd: c_in
     result
 }
 
+/// The address of glibc's `__register_atfork`, or 0 where libc has none. A weak
+/// reference, as a missing function would keep programs from starting.
+pub fn register_atfork_address() -> usize {
+    let address: usize;
+    // SAFETY: reads an entry of the global offset table, which ld.so has filled in.
+    unsafe {
+        asm!(
+            ".weak __register_atfork",
+            "mov {}, qword ptr [rip + __register_atfork@GOTPCREL]",
+            out(reg) address,
+            options(nostack, preserves_flags, pure, readonly),
+        );
+    }
+    address
+}
+
 /// System call numbers (`arch/x86/entry/syscalls/syscall_64.tbl`).
 pub mod number {
     #![allow(missing_docs, reason = "the names say it")]
