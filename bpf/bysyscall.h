@@ -112,6 +112,8 @@ struct bysyscall_cell {
 #define BYSYSCALL_RECORD_REGISTERED 1 /* the process is marked: its cells will be filled in. */
 #define BYSYSCALL_RECORD_HELD 2       /* hooks are held by hold/<generation>: map it before you believe a cell. */
 
+#define BYSYSCALL_RECORD_RDPID 4      /* the CPUs have rdpid, and it tells the truth. */
+
 /*
  * What reading the registration file answers.
  * Writer: bysys_register, in the context of the reading process. Reader: the library's constructor.
@@ -151,7 +153,7 @@ struct bysyscall_service {
 	__u64 generation;   /* as in the header. */
 	__u64 started_at;   /* CLOCK_REALTIME, ns. */
 	__u32 abi_version;  /* as in the header. */
-	__u32 record_flags; /* BYSYSCALL_RECORD_HELD or 0. */
+	__u32 record_flags; /* BYSYSCALL_RECORD_HELD, BYSYSCALL_RECORD_RDPID. */
 	__u32 hooks;        /* bit n: the hook of row n is attached. */
 	__u32 wrappers;     /* bit n: the wrapper of row n is on. */
 	__u32 cell_count;   /* as in the header. */

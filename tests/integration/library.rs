@@ -62,19 +62,18 @@ fn is_safe_to_preload() -> Result<()> {
     let stack = segments.lines().find(|line| line.contains("GNU_STACK")).context("no GNU_STACK")?;
     ensure!(!stack.contains('E'), "has an executable stack: {stack}");
     ensure!(!segments.contains(" TLS "), "has thread-local storage");
-    let size = |line: &str| -> Result<u64> {
-        let hex = line.split_whitespace().nth(5).context("no size")?;
+    let number = |line: &str, column: usize| -> Result<u64> {
+        let hex = line.split_whitespace().nth(column).context("no number")?;
         Ok(u64::from_str_radix(hex.trim_start_matches("0x"), 16)?)
     };
-    let sum = |kind: &str| {
-        segments.lines().filter(|line| line.contains(kind) && line.contains(" RW ")).map(size).sum()
-    };
-    let (writable, relro): (Result<u64>, u64) = (
-        sum("LOAD"),
-        segments.lines().find(|line| line.contains("GNU_RELRO")).map_or(Ok(0), size)?,
+    let mut writable =
+        segments.lines().filter(|line| line.contains("LOAD") && line.contains(" RW "));
+    let (only, none) = (writable.next().context("no writable segment")?, writable.next());
+    let (start, size) = (number(only, 2)?, number(only, 5)?);
+    ensure!(
+        none.is_none() && start / 4096 == (start + size - 1) / 4096,
+        "has more than one writable page: {segments}"
     );
-    let writable = writable? - relro;
-    ensure!(writable <= 4096, "has {writable} bytes of writable memory");
 
     let symbols = readelf("--dyn-syms")?;
     for line in symbols.lines().filter(|line| line.contains(" UND ") && line.contains('@')) {

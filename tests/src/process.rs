@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 
 use crate::built;
 
@@ -100,6 +101,18 @@ fn wait(child: Child) -> Result<(ExitStatus, libc::rusage)> {
         return Err(io::Error::last_os_error()).context("cannot wait for a child");
     }
     Ok((ExitStatus::from_raw(status), usage))
+}
+
+/// Keeps this thread, and what it starts, on the CPU that it runs on: moving
+/// would cost more than what is measured.
+///
+/// # Errors
+///
+/// If the kernel refuses.
+pub fn stay_on_one_cpu() -> Result<()> {
+    let mut here = CpuSet::new();
+    here.set(sched_getcpu());
+    sched_setaffinity(None, &here).context("cannot stay on one CPU")
 }
 
 /// How often the kernel has seen a system call of a program, by `perf stat`.

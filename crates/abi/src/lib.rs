@@ -9,6 +9,8 @@
 
 use core::ffi::CStr;
 
+pub mod arch;
+
 include!(concat!(env!("OUT_DIR"), "/header.rs"));
 
 /// A place in the kernel where one of our programs is attached.

@@ -6,8 +6,10 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use bysyscall_abi::arch::{Cpu, has_rdpid};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// The kernel's own types, without which nothing can be loaded.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -28,6 +30,23 @@ pub fn possible_cpus() -> Result<u32> {
 /// The highest number in a list as `0-3,8-11`.
 fn highest_cpu(ranges: &str) -> Option<u32> {
     ranges.trim().rsplit([',', '-']).next()?.parse().ok()
+}
+
+/// Whether `rdpid` tells the number of each CPU that we may run on; a
+/// hypervisor that leaves its register unset must not be believed.
+pub fn rdpid_is_right() -> bool {
+    // The affinity is that of the thread alone, and ends with it.
+    let look = || {
+        let allowed = sched_getaffinity(None).unwrap_or_default();
+        (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).all(|number| {
+            let mut only = CpuSet::new();
+            only.set(number);
+            // A CPU that has just gone offline is nobody's.
+            sched_setaffinity(None, &only).is_err()
+                || (Cpu::by_rdpid() == Cpu::by_lsl() && Cpu::by_rdpid().number() == number)
+        })
+    };
+    has_rdpid() && std::thread::spawn(look).join().unwrap_or(false)
 }
 
 /// Release of the running kernel, as `uname -r` prints it.

@@ -216,11 +216,13 @@ fn set_up(interrupts: &Interrupts) -> Result<Service> {
             paths::links_dir().display()
         );
     }
+    let held_flag = if held { abi::RECORD_HELD } else { 0 };
+    let rdpid_flag = if kernel::rdpid_is_right() { abi::RECORD_RDPID } else { 0 };
     let mut service = Service {
         generation: random_number()?,
         started_at: SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() as u64,
         abi_version: abi::ABI_VERSION,
-        record_flags: if held { abi::RECORD_HELD } else { 0 },
+        record_flags: held_flag | rdpid_flag,
         hooks: hooks.accepted,
         wrappers,
         cell_count: kernel::possible_cpus()?,

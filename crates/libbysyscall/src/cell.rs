@@ -6,8 +6,8 @@ use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
 use bysyscall_abi::Cell;
+use bysyscall_abi::arch::Cpu;
 
-use crate::arch::Cpu;
 use crate::state;
 
 /// Why a cell gave no answer.

@@ -8,7 +8,7 @@ use bysyscall_abi as abi;
 use bysyscall_abi::{Cell, Header, Record, WRAPPERS};
 
 use crate::sys::{Errno, File, find_variable, is_glibc, is_secure_execution, stack_top, unmap};
-use crate::{arch, log, state};
+use crate::{log, state};
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -37,9 +37,9 @@ extern "C" fn constructor(_: c_int, _: *const *const c_char, environment: *const
     if wanted == 0 {
         return;
     }
-    let by_lsl = variable(b"BYSYSCALL_CPU_NUMBER") == Some(b"lsl") || !arch::has_rdpid();
+    let by_lsl = variable(b"BYSYSCALL_CPU_NUMBER") == Some(b"lsl");
     match connect() {
-        Ok(cells) => answer_from(cells, wanted, by_lsl),
+        Ok(service) => answer_from(service.cells, wanted, by_lsl || !service.has_rdpid),
         Err(failure) => log::not_bypassing(failure.what, failure.errno),
     }
 }
@@ -87,8 +87,15 @@ fn refused(what: &'static str) -> Failure {
     Failure { what, errno: None }
 }
 
-/// Registers the process and maps the cells; answers the cell of CPU 0.
-fn connect() -> Result<*mut Cell, Failure> {
+/// What the service gives a process.
+struct Service {
+    /// The cell of CPU 0.
+    cells: *mut Cell,
+    has_rdpid: bool,
+}
+
+/// Registers the process and maps the cells.
+fn connect() -> Result<Service, Failure> {
     let register = File::open(abi::REGISTER_PATH)
         .map_err(failed("cannot open /run/bysyscall/register; is the service running?"))?;
     // SAFETY: a record is all integers.
@@ -127,7 +134,8 @@ fn connect() -> Result<*mut Cell, Failure> {
         return Err(refused("the service was restarted meanwhile"));
     }
     // SAFETY: the cells follow the header.
-    Ok(unsafe { map.cast::<Header>().add(1) }.cast_mut().cast())
+    let cells = unsafe { map.cast::<Header>().add(1) }.cast_mut().cast();
+    Ok(Service { cells, has_rdpid: record.flags & abi::RECORD_RDPID != 0 })
 }
 
 /// Keeps the hooks of this start of the service attached for as long as this

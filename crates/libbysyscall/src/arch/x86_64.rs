@@ -1,63 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
-//! x86-64: the CPU number, the system call instruction, `syscall()` and `prctl()`.
+//! x86-64: the system call instruction, `syscall()` and `prctl()`.
 
-use core::arch::{asm, naked_asm, x86_64::__cpuid_count};
+use core::arch::{asm, naked_asm};
 use core::ffi::{c_int, c_long};
 
 use crate::sys::__errno_location;
 use crate::{state, wrappers};
-
-/// The CPU that runs us, as the kernel left it for the vDSO's `getcpu`
-/// (`arch/x86/include/asm/segment.h`): the number in the low bits, the node above.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Cpu(u64);
-
-impl Cpu {
-    const NUMBER_BITS: u32 = 12;
-
-    /// Index of this CPU's cell.
-    #[inline(always)]
-    pub fn number(self) -> usize {
-        (self.0 & ((1 << Self::NUMBER_BITS) - 1)) as usize
-    }
-
-    /// By `rdpid`, which [`has_rdpid`] must have found. A compiler barrier as
-    /// well: what is read between two of these stays between them.
-    #[inline(always)]
-    pub fn by_rdpid() -> Self {
-        let cpu: u64;
-        // SAFETY: reads a register; callers have seen that the instruction exists. Memory is
-        // declared as touched so that the compiler keeps the order of the reads around it.
-        unsafe { asm!("rdpid {}", out(reg) cpu, options(nostack, preserves_flags)) };
-        Self(cpu)
-    }
-
-    /// By the limit of the segment that the kernel sets up on each CPU
-    /// (`GDT_ENTRY_CPUNODE`, `arch/x86/include/asm/segment.h`). Works on every
-    /// CPU, and is a compiler barrier as well.
-    #[inline(always)]
-    pub fn by_lsl() -> Self {
-        const CPUNODE_SELECTOR: u64 = 15 * 8 + 3;
-        let cpu: u64;
-        // SAFETY: reads a segment limit; Linux has had this segment since 2.6.23. Memory is declared
-        // as touched so that the compiler keeps the order of the reads around it.
-        unsafe {
-            asm!("lsl {cpu}, {selector}", cpu = out(reg) cpu, selector = in(reg) CPUNODE_SELECTOR, options(nostack))
-        };
-        Self(cpu)
-    }
-}
-
-/// Whether `rdpid` exists and tells the same as `lsl`; a hypervisor that leaves
-/// its register unset must not be believed.
-pub fn has_rdpid() -> bool {
-    const LEAF_7_ECX_RDPID: u32 = 1 << 22;
-    if __cpuid_count(0, 0).eax < 7 || __cpuid_count(7, 0).ecx & LEAF_7_ECX_RDPID == 0 {
-        return false;
-    }
-    // We may be moved to another CPU between the two, but hardly each time.
-    (0..8).any(|_| Cpu::by_rdpid() == Cpu::by_lsl())
-}
 
 /// Makes a system call; returns what the kernel returns, `-errno` on failure.
 ///

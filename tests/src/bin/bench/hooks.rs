@@ -10,7 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use bysyscall_tests::built;
-use bysyscall_tests::process::succeed;
+use bysyscall_tests::process::{stay_on_one_cpu, succeed};
 use libbpf_rs::{ObjectBuilder, libbpf_sys, query::ProgInfoIter};
 
 use crate::report::{Aim, Report, Spread};
@@ -75,13 +75,7 @@ fn totals(name: &str) -> Result<(u64, u64)> {
 
 /// Two processes on one CPU that wake each other by pipes.
 pub fn ping_pong(switches: u32) -> Result<()> {
-    // SAFETY: all zero is an empty set, and the calls only read it.
-    let pinned = unsafe {
-        let mut cpus: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(0, &mut cpus);
-        libc::sched_setaffinity(0, size_of_val(&cpus), &raw const cpus)
-    };
-    ensure!(pinned == 0, "cannot stay on one CPU");
+    stay_on_one_cpu()?;
     let ((mut to_child_end, mut to_child), (mut to_parent_end, mut to_parent)) = (pipe()?, pipe()?);
     // SAFETY: this process has one thread; the child only reads and writes, and ends.
     let child = unsafe { libc::fork() };

@@ -32,6 +32,7 @@ fn measure() -> Result<()> {
     let mut report = Report::default();
     eprintln!("bench: calls...");
     calls::measure(&mut report)?;
+    process::stay_on_one_cpu()?;
     eprintln!("bench: processes...");
     processes::measure(&mut report)?;
     eprintln!("bench: hooks...");

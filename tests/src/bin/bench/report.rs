@@ -44,9 +44,11 @@ pub struct Report(Vec<[String; 5]>);
 impl Report {
     /// Adds a figure with its unit and its aim.
     pub fn add(&mut self, what: &str, figure: Spread, unit: &str, aim: Aim) {
+        // As it is printed: a hundredth is what a run can tell apart.
+        let shown = (figure.median * 100.0).round() / 100.0;
         let (aim, met) = match aim {
-            Aim::AtMost(most) => (format!("at most {most}"), figure.median <= most),
-            Aim::AtLeast(least) => (format!("at least {least}"), figure.median >= least),
+            Aim::AtMost(most) => (format!("at most {most}"), shown <= most),
+            Aim::AtLeast(least) => (format!("at least {least}"), shown >= least),
         };
         self.0.push([
             what.to_owned(),
