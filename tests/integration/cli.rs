@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use bysyscall_abi::{HOLD_DIR, HOOKS, LINKS_DIR, PUBLIC_DIR, WRAPPERS};
+use bysyscall_tests::built;
 use bysyscall_tests::process::{output, succeed, text};
 use libtest_mimic::Trial;
 use rustix::process::Signal;
@@ -30,6 +31,7 @@ pub fn trials() -> Vec<Trial> {
         trial("cli::says_which_path_failed", says_which_path_failed),
         trial("cli::leaves_foreign_mounts_alone", leaves_foreign_mounts_alone),
         trial("cli::waiting_can_be_interrupted", waiting_can_be_interrupted),
+        trial("cli::readme_agrees", readme_agrees),
         trial("cli::bad_usage_exits_with_2", bad_usage_exits_with_2),
     ]
 }
@@ -279,4 +281,33 @@ fn waiting_can_be_interrupted() -> Result<()> {
     holder.wait()?;
     fs::remove_file(lock)?;
     ensure_no_traces()
+}
+
+/// The README names each wrapper, command and variable that there is.
+fn readme_agrees() -> Result<()> {
+    let readme = fs::read_to_string(built::repository().join("README.md"))?;
+    for wrapper in &WRAPPERS {
+        ensure!(
+            readme.contains(&format!("`{}`", wrapper.name)),
+            "the README does not name {}",
+            wrapper.name
+        );
+    }
+    let help = succeed(&mut loader(&["--help"]))?;
+    let commands = help.lines().skip_while(|line| !line.starts_with("Commands:")).skip(1);
+    for line in commands.take_while(|line| !line.is_empty()) {
+        let command = line.split_whitespace().next().context("no command")?;
+        ensure!(
+            command == "help" || readme.contains(&format!("bysyscall {command} ")),
+            "no `bysyscall {command}`"
+        );
+    }
+    let library = text(&fs::read(library())?);
+    for variable in ["BYSYSCALL_LOG", "BYSYSCALL_DISABLE", "BYSYSCALL_CPU_NUMBER"] {
+        ensure!(library.contains(variable) && readme.contains(variable), "{variable}");
+    }
+    for path in [PUBLIC_DIR, HOLD_DIR] {
+        ensure!(readme.contains(path), "the README does not name {path}");
+    }
+    Ok(())
 }

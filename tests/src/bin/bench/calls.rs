@@ -30,7 +30,7 @@ fn batch(call: &impl Fn()) -> f64 {
 /// Nanoseconds of both, measured in turn, the order swapped each time.
 fn pairs(first: impl Fn(), second: impl Fn()) -> Vec<(f64, f64)> {
     let pair = |round: usize| {
-        if round % 2 == 0 {
+        if round.is_multiple_of(2) {
             let a = batch(&first);
             (a, batch(&second))
         } else {

@@ -47,7 +47,7 @@ fn differences(
 ) -> Result<Spread> {
     let mut differences = Vec::new();
     for round in 0..ROUNDS {
-        differences.push(if round % 2 == 0 {
+        differences.push(if round.is_multiple_of(2) {
             let a = first()?;
             a - second()?
         } else {

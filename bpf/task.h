@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/* What the kernel knows of a task, read out of its structs. */
+#ifndef BYSYSCALL_TASK_H
+#define BYSYSCALL_TASK_H
+
+/* An address as a number: it is only ever stored and compared. */
+static __always_inline __u64 identity(const void *pointer)
+{
+	__u64 number = (__u64)pointer;
+
+	asm volatile("" : "+r"(number));
+	return number;
+}
+
+/*
+ * Whether something may answer system calls of the task in the kernel's place:
+ * a tracer, a seccomp filter, syscall user dispatch.
+ */
+static __always_inline bool may_be_emulated(struct task_struct *task)
+{
+	unsigned long work =
+		1UL << bpf_core_enum_value(enum syscall_work_bit, SYSCALL_WORK_BIT_SECCOMP) |
+		1UL << bpf_core_enum_value(enum syscall_work_bit, SYSCALL_WORK_BIT_SYSCALL_TRACE) |
+		1UL << bpf_core_enum_value(enum syscall_work_bit, SYSCALL_WORK_BIT_SYSCALL_EMU) |
+		1UL << bpf_core_enum_value(enum syscall_work_bit, SYSCALL_WORK_BIT_SYSCALL_USER_DISPATCH);
+
+	return task->ptrace || task->thread_info.syscall_work & work;
+}
+
+/*
+ * Whether the task is inside a system call that can install a filter or a
+ * dispatch, by its number for 64-bit or 32-bit callers (prctl, seccomp).
+ */
+static __always_inline bool is_installing(struct task_struct *task)
+{
+	struct pt_regs *registers = (struct pt_regs *)bpf_task_pt_regs(task);
+	unsigned long number = registers->orig_ax;
+
+	return number == 157 || number == 317 || number == 172 || number == 354;
+}
+
+/* kernel/pid.c, pid_vnr(): the number in the namespace that the pid was made in. */
+static __always_inline __u32 number_of(struct pid *pid)
+{
+	__u32 level, number = 0;
+
+	if (!pid)
+		return 0;
+	level = pid->level;
+	if (level == 0)
+		return pid->numbers[0].nr;
+	/* The mask takes nothing away (MAX_PID_NS_LEVEL is 32), and the verifier of 6.1 wants a bound. */
+	bpf_probe_read_kernel(&number, sizeof(number),
+			      (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+				      (level * bpf_core_type_size(struct upid) & 0xfff));
+	return number;
+}
+
+/*
+ * kernel/user_namespace.c, from_kuid(), for maps of up to five extents.
+ * An id that the map lacks would read as the overflow id, which the
+ * administrator can set, so it counts as unknown like a map not yet written.
+ */
+static __always_inline bool map_id(struct uid_gid_map *map, __u32 id, __u32 *mapped)
+{
+	__u32 extents = map->nr_extents;
+
+	if (extents > UID_GID_MAP_MAX_BASE_EXTENTS)
+		return false;
+#pragma unroll
+	for (__u32 i = 0; i < UID_GID_MAP_MAX_BASE_EXTENTS; i++) {
+		__u32 lower = map->extent[i].lower_first;
+
+		if (i < extents && id - lower < map->extent[i].count) {
+			*mapped = map->extent[i].first + (id - lower);
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * A task in user mode has one set of credentials; in the kernel `cred` may for
+ * a while be somebody else's (override_creds), `real_cred` never is.
+ */
+static __always_inline bool fill_credentials(struct bysyscall_cell *cell, struct task_struct *task)
+{
+	const struct cred *cred = task->real_cred;
+	struct user_namespace *ns = cred->user_ns;
+
+	if (ns->level == 0) {
+		cell->uid = cred->uid.val;
+		cell->euid = cred->euid.val;
+		cell->suid = cred->suid.val;
+		cell->gid = cred->gid.val;
+		cell->egid = cred->egid.val;
+		cell->sgid = cred->sgid.val;
+		return true;
+	}
+	return map_id(&ns->uid_map, cred->uid.val, &cell->uid) &&
+	       map_id(&ns->uid_map, cred->euid.val, &cell->euid) &&
+	       map_id(&ns->uid_map, cred->suid.val, &cell->suid) &&
+	       map_id(&ns->gid_map, cred->gid.val, &cell->gid) &&
+	       map_id(&ns->gid_map, cred->egid.val, &cell->egid) &&
+	       map_id(&ns->gid_map, cred->sgid.val, &cell->sgid);
+}
+
+#endif
