@@ -369,11 +369,18 @@ int bysys_filter(__u64 *args)
 /*
  * `sysctl kernel.ftrace_enabled=0` lets the kernel run on without fentry and
  * fexit programs, and tells nobody: no credentials from before it happens on.
+ * Its own handler (kernel/trace/ftrace.c) cannot be traced, but calls this.
  */
-SEC("fentry/ftrace_enable_sysctl")
-int BPF_PROG(bysys_ftrace, const void *table, int write)
+SEC("fentry/proc_dointvec")
+int BPF_PROG(bysys_ftrace, struct ctl_table *table, int write)
 {
+	static const char ftrace_enabled[] = "ftrace_enabled";
+	char name[sizeof(ftrace_enabled)] = {};
+
 	if (!write)
+		return 0;
+	bpf_probe_read_kernel_str(name, sizeof(name), table->procname);
+	if (bpf_strncmp(name, sizeof(name), ftrace_enabled))
 		return 0;
 	enabled_wrappers &= ~CREDS_FLAGS;
 	take_flags_away(0);

@@ -43,7 +43,7 @@
 	ROW(2, bysys_exec, "tp_btf/sched_process_exec")      \
 	ROW(3, bysys_filter, "tp_btf/percpu_alloc_percpu")   \
 	ROW(4, bysys_creds, "fexit/commit_creds")            \
-	ROW(5, bysys_ftrace, "fentry/ftrace_enable_sysctl")  \
+	ROW(5, bysys_ftrace, "fentry/proc_dointvec")          \
 	ROW(6, bysys_dispatch, "fexit/set_syscall_user_dispatch")
 
 /*

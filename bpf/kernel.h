@@ -123,6 +123,11 @@ struct task_struct {
 	struct bpf_local_storage *bpf_storage;
 };
 
+/* include/linux/sysctl.h */
+struct ctl_table {
+	const char *procname;
+};
+
 struct linux_binprm;
 
 /* include/linux/filter.h; only its size is asked for. */
