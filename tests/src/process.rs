@@ -3,13 +3,18 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
 use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::built;
 
@@ -41,7 +46,48 @@ pub fn succeed(command: &mut Command) -> Result<String> {
 ///
 /// If it cannot be run.
 pub fn output(command: &mut Command) -> Result<Output> {
-    command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {command:?}"))
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Ok(spawn(command)?.wait_with_output()?)
+}
+
+/// Runs a command to its end, with our input and output.
+///
+/// # Errors
+///
+/// If it cannot be run.
+pub fn run(command: &mut Command) -> Result<ExitStatus> {
+    Ok(spawn(command)?.wait()?)
+}
+
+/// The process group of the command that runs, or 0.
+static RUNNING: AtomicI32 = AtomicI32::new(0);
+
+/// A command in a process group of its own, so that it can be ended with all that it started.
+fn spawn(command: &mut Command) -> Result<Child> {
+    let child =
+        command.process_group(0).spawn().with_context(|| format!("cannot run {command:?}"))?;
+    RUNNING.store(i32::try_from(child.id())?, Ordering::Relaxed);
+    Ok(child)
+}
+
+/// From now on ^C and its like end the command that runs, and then us: a
+/// namespace, and the service in it, lasts as long as a process in it.
+///
+/// # Errors
+///
+/// If the signals cannot be caught.
+pub fn end_command_with_us() -> Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            if let Some(group) = Pid::from_raw(RUNNING.load(Ordering::Relaxed)) {
+                // It may have ended already.
+                let _ = kill_process_group(group, Signal::TERM);
+            }
+            std::process::exit(128 + signal);
+        }
+    });
+    Ok(())
 }
 
 /// Bytes as text.
@@ -78,8 +124,7 @@ pub struct Times {
 /// If it cannot be run or fails.
 pub fn time(command: &mut Command) -> Result<Times> {
     let begin = Instant::now();
-    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-    let (status, usage) = wait(child.with_context(|| format!("cannot run {command:?}"))?)?;
+    let (status, usage) = wait(spawn(command.stdin(Stdio::null()).stdout(Stdio::null()))?)?;
     if !status.success() {
         bail!("{command:?}: {status}");
     }
@@ -131,7 +176,7 @@ pub fn count_calls(
     if let Some(library) = preload {
         command.arg(format!("LD_PRELOAD={}", library.display()));
     }
-    let output = output(command.arg(program).args(arguments).stdout(Stdio::null()))?;
+    let output = output(command.arg(program).args(arguments))?;
     let report = text(&output.stderr);
     let count = report
         .lines()

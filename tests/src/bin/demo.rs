@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use bysyscall_tests::process::{Times, count_calls, loader, preloaded, time};
+use bysyscall_tests::process::{Times, count_calls, end_command_with_us, loader, preloaded, time};
 use bysyscall_tests::{built, namespace};
 use comfy_table::{CellAlignment, Table, presets};
 
@@ -20,6 +20,7 @@ struct Run {
 fn main() -> Result<()> {
     // The service lives in a namespace of its own and ends with it, also after ^C.
     namespace::enter()?;
+    end_command_with_us()?;
     let library = built::library()?;
     let program = built::program("getpid")?;
     let calls = CALLS.to_string();

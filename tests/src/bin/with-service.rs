@@ -12,8 +12,9 @@ fn main() -> Result<ExitCode> {
     process::loader(&["start"])?;
     let mut arguments = args_os().skip(1);
     let program = arguments.next().context("usage: with-service COMMAND [ARGUMENT...]")?;
-    let status = Command::new(&program).args(arguments).status();
+    process::end_command_with_us()?;
+    let status = process::run(Command::new(&program).args(arguments));
     process::loader(&["stop"])?;
-    let status = status.with_context(|| format!("cannot run {}", program.display()))?;
+    let status = status?;
     Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }

@@ -28,6 +28,7 @@ fn main() -> Result<()> {
 
 fn measure() -> Result<()> {
     namespace::enter()?;
+    process::end_command_with_us()?;
     process::loader(&["start"])?;
     let mut report = Report::default();
     eprintln!("bench: calls...");
