@@ -10,7 +10,7 @@ export LIBDIR
 
 # What a bare Debian lacks: to build, and to test.
 PACKAGES = gcc libc6-dev clang llvm libelf-dev zlib1g-dev pkg-config \
-	strace linux-perf procps util-linux libcap2-bin
+	strace linux-perf
 
 RELEASE = target/release
 PROGRAMS = target/programs

@@ -206,7 +206,7 @@ impl fmt::Display for Status {
                 hook.mean_ns.map(|mean| format!("{mean:.0} ns")).unwrap_or_default(),
             ]);
         }
-        writeln!(f, "\n{hooks}")?;
+        writeln!(f, "\n{}", hooks.trim_fmt())?;
         let mut wrappers = table(["WRAPPER", "STATE"]);
         for wrapper in &self.wrappers {
             let off = |reason: &String| format!("off: {reason}");
@@ -215,7 +215,7 @@ impl fmt::Display for Status {
                 wrapper.reason.as_ref().map_or("on".to_owned(), off),
             ]);
         }
-        write!(f, "\n{wrappers}")
+        write!(f, "\n{}", wrappers.trim_fmt())
     }
 }
 

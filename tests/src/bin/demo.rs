@@ -41,7 +41,7 @@ fn main() -> Result<()> {
         },
     ];
     loader(&["stop"])?;
-    println!("{}", table(&runs).context("nothing was measured")?);
+    println!("{}", table(&runs).context("nothing was measured")?.trim_fmt());
     println!(
         "ratio: time without bysyscall / time with it. system calls: getpid calls that the kernel saw,"
     );

@@ -78,6 +78,6 @@ impl fmt::Display for Report {
         for row in &self.0 {
             table.add_row(row);
         }
-        write!(f, "{table}")
+        f.write_str(&table.trim_fmt())
     }
 }
