@@ -307,8 +307,8 @@ int BPF_PROG(bysys_newtask, struct task_struct *task, __u64 clone_flags)
 	struct task_struct *parent = bpf_get_current_task_btf();
 	struct mark *mark, *inherited;
 
-	/* Whoever makes a task has migration enabled, but for us. */
-	if (own_migration_disabled < 0)
+	/* A process that makes a task has migration enabled, but for us. */
+	if (own_migration_disabled < 0 && parent->mm)
 		own_migration_disabled = bpf_core_field_exists(parent->migration_disabled) ?
 						 parent->migration_disabled :
 						 0;

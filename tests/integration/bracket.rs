@@ -44,9 +44,9 @@ pub fn trials() -> Result<Vec<Trial>> {
         trial("bracket::answers_are_bypassed", answers_are_bypassed),
     ];
     for scenario in scenarios()? {
-        // Only a kernel that takes fentry can notice it; without, the test names what is missing.
+        // Only a kernel that takes fexit can notice it; without, the test names what is missing.
         let refused = scenario.name == "user-dispatch-raw" && !dispatch_is_noticed;
-        let kind = if refused { "needs fentry/set_syscall_user_dispatch" } else { "" };
+        let kind = if refused { "needs fexit/set_syscall_user_dispatch" } else { "" };
         let name = scenario.name.as_str();
         let mut add = |user: &str, command: Command| {
             let trial = trial(format!("bracket::{user}::{name}"), move || run(command));
