@@ -29,12 +29,14 @@ enum hook_bits {
 /* The wrappers whose row names the hook bysys_creds. */
 enum wrapper_bits {
 #define bysys_switch HOOK_bysys_switch
+#define bysys_newtask HOOK_bysys_newtask
 #define bysys_filter HOOK_bysys_filter
 #define bysys_creds HOOK_bysys_creds
 #define bysys_ftrace HOOK_bysys_ftrace
 #define CREDS_BIT(bit, name, hooks) +((hooks) & HOOK_bysys_creds ? 1 << bit : 0)
 	CREDS_FLAGS = 0 BYSYSCALL_WRAPPERS(CREDS_BIT),
 #undef bysys_switch
+#undef bysys_newtask
 #undef bysys_filter
 #undef bysys_creds
 #undef bysys_ftrace
@@ -49,8 +51,16 @@ const volatile bool creds_hooked = false;
  */
 volatile __s32 own_migration_disabled = -1;
 
-/* Wrappers that may be published. 0 until the service is complete and again from its stop on. */
+/* Wrappers that the loader wants published. 0 until the service is complete. */
 volatile __u32 enabled_wrappers = 0;
+
+/* Wrappers that must not be published any more. Bits are only ever added. */
+__u32 forbidden_wrappers = 0;
+
+static __always_inline __u32 published_wrappers(void)
+{
+	return enabled_wrappers & ~*(volatile __u32 *)&forbidden_wrappers;
+}
 
 union element {
 	struct bysyscall_header header;
@@ -143,19 +153,19 @@ static __always_inline __u32 allowed(struct task_struct *task, struct mark *mark
 		return 0;
 	if (own_migration_disabled > 0 && is_installing(task))
 		return 0;
-	return enabled_wrappers;
+	return published_wrappers();
 }
 
 /*
  * Nobody may read the cell any more. Also for the cell of another CPU, whose
- * programs may be writing: a count that is lost to them is replaced by theirs.
+ * programs may be writing: one operation, after which the word has no flags,
+ * so that an exchange which fails because of it fails on the safe side. The
+ * count stays; the next one with flags is higher.
  */
 static __always_inline void withdraw(struct bysyscall_cell *cell)
 {
-	if (!(*(volatile __u64 *)&cell->state & BYSYSCALL_FLAGS_MASK))
-		return;
-	__sync_fetch_and_and(&cell->state, ~(__u64)BYSYSCALL_FLAGS_MASK);
-	__sync_fetch_and_add(&cell->state, 1ULL << BYSYSCALL_COUNT_SHIFT);
+	if (*(volatile __u64 *)&cell->state & BYSYSCALL_FLAGS_MASK)
+		__sync_fetch_and_and(&cell->state, ~(__u64)BYSYSCALL_FLAGS_MASK);
 }
 
 /*
@@ -205,7 +215,7 @@ static long take_flags_from(__u32 cpu, __u64 *process)
 
 /*
  * Takes the flags from the cells that describe one process, or all. What
- * forbids them (real_calls_only, enabled_wrappers) must have been stored.
+ * forbids them (real_calls_only, forbidden_wrappers) must have been stored.
  */
 static __always_inline void take_flags_away(__u64 process)
 {
@@ -382,7 +392,7 @@ int BPF_PROG(bysys_ftrace, struct ctl_table *table, int write)
 	bpf_probe_read_kernel_str(name, sizeof(name), table->procname);
 	if (bpf_strncmp(name, sizeof(name), ftrace_enabled))
 		return 0;
-	enabled_wrappers &= ~CREDS_FLAGS;
+	__sync_fetch_and_or(&forbidden_wrappers, CREDS_FLAGS);
 	take_flags_away(0);
 	return 0;
 }
@@ -432,7 +442,7 @@ int bysys_register(struct bpf_iter__bpf_map_elem *ctx)
 	task = bpf_get_current_task_btf();
 	fill_record(&record, service);
 	record.seccomp_mode = task->seccomp.mode;
-	if (enabled_wrappers &&
+	if (published_wrappers() &&
 	    bpf_task_storage_get(&bysys_marks, task->group_leader, 0, BPF_LOCAL_STORAGE_GET_F_CREATE)) {
 		record.flags |= BYSYSCALL_RECORD_REGISTERED;
 		publish_current(task);
@@ -447,10 +457,10 @@ int bysys_control(struct bysyscall_control *control)
 	if (control->operation == BYSYSCALL_CONTROL_ENABLE)
 		enabled_wrappers = control->wrappers;
 	if (control->operation == BYSYSCALL_CONTROL_STOP) {
-		enabled_wrappers = 0;
+		__sync_fetch_and_or(&forbidden_wrappers, ~0U);
 		take_flags_away(0);
 	}
-	return enabled_wrappers;
+	return published_wrappers();
 }
 
 static struct bysyscall_count counted;

@@ -55,20 +55,20 @@
  * credentials; bysys_ftrace notices that the administrator is about to switch
  * the likes of bysys_creds off. Pid and tid cannot change while a task runs user code.
  *
- * bysys_newtask, bysys_exec and bysys_dispatch are in no row. Without the first
- * two, children and new images make real calls or are served as before. The
- * last notices a syscall user dispatch that a task turns on by a system call of
+ * bysys_newtask finds out what bysys_switch must know of the kernel, and lets
+ * children inherit. bysys_exec and bysys_dispatch are in no row. Without the
+ * first, a new image is described as the old one was. The last notices a syscall user dispatch that a task turns on by a system call of
  * its own; one by libc's prctl() or syscall() the library notices itself.
  */
-#define BYSYSCALL_WRAPPERS(ROW)                                                 \
-	ROW(0, getpid, bysys_switch | bysys_filter)                                 \
-	ROW(1, gettid, bysys_switch | bysys_filter)                                 \
-	ROW(2, getuid, bysys_switch | bysys_filter | bysys_creds | bysys_ftrace)    \
-	ROW(3, geteuid, bysys_switch | bysys_filter | bysys_creds | bysys_ftrace)   \
-	ROW(4, getgid, bysys_switch | bysys_filter | bysys_creds | bysys_ftrace)    \
-	ROW(5, getegid, bysys_switch | bysys_filter | bysys_creds | bysys_ftrace)   \
-	ROW(6, getresuid, bysys_switch | bysys_filter | bysys_creds | bysys_ftrace) \
-	ROW(7, getresgid, bysys_switch | bysys_filter | bysys_creds | bysys_ftrace)
+#define BYSYSCALL_WRAPPERS(ROW)                                                                     \
+	ROW(0, getpid, bysys_switch | bysys_newtask | bysys_filter)                                     \
+	ROW(1, gettid, bysys_switch | bysys_newtask | bysys_filter)                                     \
+	ROW(2, getuid, bysys_switch | bysys_newtask | bysys_filter | bysys_creds | bysys_ftrace)        \
+	ROW(3, geteuid, bysys_switch | bysys_newtask | bysys_filter | bysys_creds | bysys_ftrace)       \
+	ROW(4, getgid, bysys_switch | bysys_newtask | bysys_filter | bysys_creds | bysys_ftrace)        \
+	ROW(5, getegid, bysys_switch | bysys_newtask | bysys_filter | bysys_creds | bysys_ftrace)       \
+	ROW(6, getresuid, bysys_switch | bysys_newtask | bysys_filter | bysys_creds | bysys_ftrace)     \
+	ROW(7, getresgid, bysys_switch | bysys_newtask | bysys_filter | bysys_creds | bysys_ftrace)
 
 /*
  * Element 0 of the cells map.

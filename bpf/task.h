@@ -34,7 +34,8 @@ static __always_inline bool may_be_emulated(struct task_struct *task)
 static __always_inline bool is_installing(struct task_struct *task)
 {
 	struct pt_regs *registers = (struct pt_regs *)bpf_task_pt_regs(task);
-	unsigned long number = registers->orig_ax;
+	/* The kernel looks at 32 bits, without the mark of the x32 ABI. */
+	__u32 number = (__u32)registers->orig_ax & ~0x40000000U;
 
 	return number == 157 || number == 317 || number == 172 || number == 354;
 }

@@ -44,6 +44,9 @@ pub const CONTROL: &str = "bysys_control";
 pub const COUNT: &str = "bysys_count";
 const CELLS: &str = "bysys_cells";
 const CPUS: &str = "bysys_cpus";
+/// The hook that must see a task being made before those after it are attached:
+/// what it finds out tells bysys_switch whom they leave preempted.
+const NEWTASK: &str = "bysys_newtask";
 /// The map with what the service knows of itself.
 pub const SERVICE: &str = "bysys_service";
 
@@ -173,12 +176,11 @@ impl Attached {
         let mut links = Vec::new();
         for hook in HOOKS.iter().filter(|hook| hooks & 1 << hook.bit != 0) {
             let link = program(&object, hook.name)?.attach().map_err(explain);
-            links.push((
-                hook,
-                link.with_context(|| {
-                    format!("cannot attach {} to {}", hook.name, hook.attach_point)
-                })?,
-            ));
+            let failed = || format!("cannot attach {} to {}", hook.name, hook.attach_point);
+            links.push((hook, link.with_context(failed)?));
+            if hook.name == NEWTASK {
+                make_a_task()?;
+            }
         }
         Ok(Self { object, links, register, count })
     }
@@ -225,16 +227,6 @@ impl Attached {
     /// If the directory of `path` is not on a bpffs that can be written.
     pub fn pin_register(&self, path: &Path) -> Result<()> {
         pin(self.register.as_fd(), path)
-    }
-
-    /// Lets bysys_newtask see a task being made, which it must before anything is published.
-    ///
-    /// # Errors
-    ///
-    /// If no thread can be made.
-    pub fn calibrate(&self) -> Result<()> {
-        let thread = std::thread::Builder::new().spawn(|| {}).context("cannot make a thread")?;
-        thread.join().map_err(|_| anyhow!("a thread that does nothing has failed"))
     }
 
     /// Has the programs publish `wrappers`.
@@ -291,6 +283,11 @@ fn run_control(program: BorrowedFd<'_>, mut control: Control) -> Result<u32> {
         unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &raw mut options) };
     checked(result).context("the kernel refuses BPF_PROG_TEST_RUN")?;
     Ok(options.retval)
+}
+
+fn make_a_task() -> Result<()> {
+    let thread = std::thread::Builder::new().spawn(|| {}).context("cannot make a thread")?;
+    thread.join().map_err(|_| anyhow!("a thread that does nothing has failed"))
 }
 
 fn freeze(map: BorrowedFd<'_>) -> Result<()> {

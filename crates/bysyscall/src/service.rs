@@ -247,7 +247,6 @@ fn set_up(interrupts: &Interrupts) -> Result<Service> {
     attached.pin_private(paths::pin_dir())?;
     attached.pin_cells(paths::cells())?;
     mounts::set_mode(paths::cells(), 0o666)?;
-    attached.calibrate()?;
     attached.enable(service.wrappers)?;
     interrupts.check()?;
     let prepared = paths::public_dir().join("register-new");
