@@ -37,6 +37,8 @@ static const struct call calls[] = {
 	{"getresuid", SYS_getresuid, true}, {"getresgid", SYS_getresgid, true},
 };
 
+atomic_bool map_may_appear;
+
 struct answer {
 	long value;
 	uint32_t ids[3];
@@ -231,6 +233,16 @@ static bool same(const struct call *call, enum form form, const struct answer *k
 	return got->value == kernel->value;
 }
 
+static bool each_id_is_of_one_time(const struct call *call, const struct answer *before,
+				   const struct answer *got, const struct answer *after)
+{
+	bool each = call->triple && got->value == 0;
+
+	for (int i = 0; i < 3; i++)
+		each = each && (got->ids[i] == before->ids[i] || got->ids[i] == after->ids[i]);
+	return each;
+}
+
 static void judge(const struct call *call, enum form form, const struct answer *before,
 		  const struct answer *got, const struct answer *after, long overlapping)
 {
@@ -238,6 +250,8 @@ static void judge(const struct call *call, enum form form, const struct answer *
 
 	if (!same(call, form, before, got) && !same(call, form, after, got)) {
 		if (overlapping > 1)
+			return;
+		if (atomic_load(&map_may_appear) && each_id_is_of_one_time(call, before, got, after))
 			return;
 		atomic_fetch_add(&score->mismatches, 1);
 		if (describe(&line)) {
