@@ -21,29 +21,29 @@ char LICENSE[] SEC("license") = "GPL";
 /* NR_CPUS is at most 8192 on x86; a loop over CPUs ends where the map ends. */
 #define MAX_CPUS 8192
 
+#define HOOK(name) HOOK_##name
 enum hook_bits {
-#define HOOK_BIT(bit, name, where) HOOK_##name = 1 << bit,
+#define HOOK_BIT(bit, name, where) HOOK(name) = 1 << bit,
 	BYSYSCALL_HOOKS(HOOK_BIT)
 };
 
-/* The wrappers whose row names the hook bysys_creds. */
+/* The wrappers whose row names a hook. */
 enum wrapper_bits {
-#define bysys_switch HOOK_bysys_switch
-#define bysys_newtask HOOK_bysys_newtask
-#define bysys_filter HOOK_bysys_filter
-#define bysys_creds HOOK_bysys_creds
-#define bysys_ftrace HOOK_bysys_ftrace
-#define CREDS_BIT(bit, name, hooks) +((hooks) & HOOK_bysys_creds ? 1 << bit : 0)
-	CREDS_FLAGS = 0 BYSYSCALL_WRAPPERS(CREDS_BIT),
-#undef bysys_switch
-#undef bysys_newtask
-#undef bysys_filter
-#undef bysys_creds
-#undef bysys_ftrace
+#define IF_NAMED(hook, bit, hooks) | ((hooks) & HOOK(hook) ? 1 << bit : 0)
+#define CREDS_FLAG(bit, name, hooks) IF_NAMED(bysys_creds, bit, hooks)
+#define PARENT_FLAG(bit, name, hooks) IF_NAMED(bysys_exit, bit, hooks)
+#define GROUPS_FLAG(bit, name, hooks) IF_NAMED(bysys_regroup, bit, hooks)
+#define FTRACE_FLAG(bit, name, hooks) IF_NAMED(bysys_ftrace, bit, hooks)
+	CREDS_FLAGS = 0 BYSYSCALL_WRAPPERS(CREDS_FLAG),
+	PARENT_FLAGS = 0 BYSYSCALL_WRAPPERS(PARENT_FLAG),
+	GROUPS_FLAGS = 0 BYSYSCALL_WRAPPERS(GROUPS_FLAG),
+	FTRACE_FLAGS = 0 BYSYSCALL_WRAPPERS(FTRACE_FLAG),
+	/* Whose answer another task can change, on another CPU. */
+	RELATION_FLAGS = PARENT_FLAGS | GROUPS_FLAGS,
 };
 
-/* Whether bysys_creds is attached; set before loading. */
-const volatile bool creds_hooked = false;
+/* Wrappers whose hooks are all attached; set before loading. */
+const volatile __u32 kept_right = 0;
 
 /*
  * How often tracepoint programs themselves have migration disabled: 0, or 1
@@ -57,9 +57,25 @@ volatile __u32 enabled_wrappers = 0;
 /* Wrappers that must not be published any more. Bits are only ever added. */
 __u32 forbidden_wrappers = 0;
 
+/*
+ * Changes of a process group or session that have begun and that have ended.
+ * They take place one at a time, under the kernel's tasklist_lock. If the end of
+ * one goes unnoticed, these differ until the next has ended.
+ */
+__u32 regroupings_begun = 0;
+volatile __u32 regroupings_ended = 0;
+
+/* Tasks on all CPUs that were preempted with migration disabled. */
+__u32 preempted_tasks = 0;
+
+static __always_inline __u32 now(__u32 *shared)
+{
+	return *(volatile __u32 *)shared;
+}
+
 static __always_inline __u32 published_wrappers(void)
 {
-	return enabled_wrappers & ~*(volatile __u32 *)&forbidden_wrappers;
+	return enabled_wrappers & ~now(&forbidden_wrappers);
 }
 
 union element {
@@ -80,8 +96,10 @@ struct {
 /* What the programs must remember about a CPU and users need not see. */
 #define PREEMPTED_SLOTS 8
 struct cpu_state {
-	/* Thread group that the cell describes while it has flags. */
+	/* Group leader of the task that the cell describes while it has flags. */
 	__u64 process;
+	/* The thread that is its parent. */
+	__u64 parent;
 	/* Tasks that were preempted on this CPU with migration disabled. */
 	__u64 preempted[PREEMPTED_SLOTS];
 	__u32 preempted_count;
@@ -141,7 +159,8 @@ static __always_inline struct mark *mark_of(struct task_struct *leader)
  * The kernel leaves out a run of a program while a task that was preempted in
  * it has not finished on this CPU (kernel/trace/bpf_trace.c, __bpf_trace_run;
  * kernel/bpf/trampoline.c, __bpf_prog_enter_recur). So while there may be such
- * a task nothing is certain here. Where that can happen to bysys_filter, a task
+ * a task nothing is certain here, and nothing anywhere that a task which runs
+ * here can change of others. Where that can happen to bysys_filter, a task
  * that slept on after it was left out comes back inside its system call.
  */
 static __always_inline __u32 allowed(struct task_struct *task, struct mark *mark,
@@ -153,7 +172,7 @@ static __always_inline __u32 allowed(struct task_struct *task, struct mark *mark
 		return 0;
 	if (own_migration_disabled > 0 && is_installing(task))
 		return 0;
-	return published_wrappers();
+	return published_wrappers() & ~(now(&preempted_tasks) ? RELATION_FLAGS : 0);
 }
 
 /*
@@ -166,6 +185,41 @@ static __always_inline void withdraw(struct bysyscall_cell *cell)
 {
 	if (*(volatile __u64 *)&cell->state & BYSYSCALL_FLAGS_MASK)
 		__sync_fetch_and_and(&cell->state, ~(__u64)BYSYSCALL_FLAGS_MASK);
+}
+
+/*
+ * What others can change of a task, as publish() has found it.
+ *
+ * The parent changes only after the thread that it is has begun to exit, which
+ * cannot be undone. Process group and session change between a beginning and an
+ * end that are counted; so they are what they were if none has begun since.
+ */
+struct relations {
+	struct task_struct *parent;
+	__u32 regroupings;
+};
+
+static __always_inline struct relations relations_now(struct task_struct *task)
+{
+	struct relations relations = {task->real_parent, now(&regroupings_begun)};
+
+	/* Before the values are read. */
+	asm volatile("" ::: "memory");
+	return relations;
+}
+
+/* The flags that must not be given, by what has changed or is about to. */
+static __always_inline __u32 unsettled(struct task_struct *task, const struct relations *seen)
+{
+	__u32 flags = 0;
+
+	if (kept_right & PARENT_FLAGS &&
+	    (identity(task->real_parent) != identity(seen->parent) || is_exiting(seen->parent)))
+		flags |= PARENT_FLAGS;
+	if (kept_right & GROUPS_FLAGS &&
+	    (now(&regroupings_begun) != seen->regroupings || regroupings_ended != seen->regroupings))
+		flags |= GROUPS_FLAGS;
+	return flags;
 }
 
 /*
@@ -186,43 +240,69 @@ static __always_inline void publish(struct bysyscall_cell *cell, struct cpu_stat
 {
 	__u64 old = *(volatile __u64 *)&cell->state;
 	__u64 count = (old >> BYSYSCALL_COUNT_SHIFT) + 1;
-	__u32 first = allowed(task, mark, state), flags = first;
+	__u32 first = allowed(task, mark, state);
+	struct relations relations = relations_now(task);
+	__u32 flags = first & ~unsettled(task, &relations);
+	struct pid *own = task->thread_pid;
 
-	cell->pid = number_of(leader->thread_pid);
-	cell->tid = number_of(task->thread_pid);
+	cell->pid = number_for(own, leader->thread_pid);
+	cell->tid = number_for(own, own);
 	if (!cell->pid || !cell->tid)
 		flags = 0;
-	if (!creds_hooked || !fill_credentials(cell, task))
+	if (kept_right & CREDS_FLAGS && !fill_credentials(cell, task))
 		flags &= ~CREDS_FLAGS;
+	if (kept_right & PARENT_FLAGS)
+		cell->ppid = number_for(own, relations.parent->signal->pids[PIDTYPE_TGID]);
+	if (kept_right & GROUPS_FLAGS) {
+		cell->pgid = number_for(own, task->signal->pids[PIDTYPE_PGID]);
+		cell->sid = number_for(own, task->signal->pids[PIDTYPE_SID]);
+	}
 	state->process = identity(leader);
+	state->parent = identity(relations.parent);
 	__sync_val_compare_and_swap(&cell->state, old, count << BYSYSCALL_COUNT_SHIFT | flags);
-	if (allowed(task, mark, state) != first)
+	if (allowed(task, mark, state) != first || flags & unsettled(task, &relations))
 		withdraw(cell);
 }
 
-static long take_flags_from(__u32 cpu, __u64 *process)
+/* Whose cells to take the flags from; 0: of whatever process, or parent. */
+struct victims {
+	__u64 process;
+	__u64 parent;
+};
+
+static long take_flags_from(__u32 cpu, struct victims *victims)
 {
 	struct cpu_state *state = bpf_map_lookup_elem(&bysys_cpus, &cpu);
 	struct bysyscall_cell *cell = cell_of(cpu);
 
 	if (!state || !cell)
 		return 1;
-	if (*process && state->process != *process)
+	if (victims->process && state->process != victims->process)
+		return 0;
+	if (victims->parent && state->parent != victims->parent)
 		return 0;
 	withdraw(cell);
 	return 0;
 }
 
 /*
- * Takes the flags from the cells that describe one process, or all. What
- * forbids them (real_calls_only, forbidden_wrappers) must have been stored.
+ * Takes the flags from cells. What forbids them, and what publish() looks at
+ * twice, must have been stored.
  */
-static __always_inline void take_flags_away(__u64 process)
+static __always_inline void take_flags_away(struct victims victims)
 {
 	__u32 barrier = 0;
 
 	__sync_lock_test_and_set(&barrier, 1);
-	bpf_loop(MAX_CPUS, take_flags_from, &process, 0);
+	bpf_loop(MAX_CPUS, take_flags_from, &victims, 0);
+}
+
+#define EVERYBODY ((struct victims){})
+
+static __always_inline void forbid(__u32 wrappers)
+{
+	__sync_fetch_and_or(&forbidden_wrappers, wrappers);
+	take_flags_away(EVERYBODY);
 }
 
 /* Publishes the current task, if it is registered, after something of it has changed. */
@@ -262,6 +342,7 @@ static __always_inline void note_preempted(struct cpu_state *state, bool preempt
 			if (state->preempted[i] == task) {
 				state->preempted[i] = 0;
 				state->preempted_count--;
+				__sync_fetch_and_add(&preempted_tasks, -1);
 			}
 		}
 	}
@@ -270,10 +351,6 @@ static __always_inline void note_preempted(struct cpu_state *state, bool preempt
 		__u64 task = identity(prev);
 		bool placed = false;
 #pragma unroll
-		for (int i = 0; i < PREEMPTED_SLOTS; i++)
-			if (state->preempted[i] == task)
-				placed = true;
-#pragma unroll
 		for (int i = 0; i < PREEMPTED_SLOTS; i++) {
 			if (!placed && !state->preempted[i]) {
 				state->preempted[i] = task;
@@ -281,8 +358,12 @@ static __always_inline void note_preempted(struct cpu_state *state, bool preempt
 				placed = true;
 			}
 		}
-		if (!placed)
+		if (!placed) {
 			state->overflowed = 1;
+			__sync_fetch_and_or(&forbidden_wrappers, RELATION_FLAGS);
+		}
+		__sync_fetch_and_add(&preempted_tasks, placed);
+		take_flags_away(EVERYBODY);
 	}
 }
 
@@ -355,7 +436,7 @@ static __always_inline void forbid_current(void)
 	if (!mark)
 		return;
 	mark->real_calls_only = 1;
-	take_flags_away(identity(leader));
+	take_flags_away((struct victims){.process = identity(leader)});
 }
 
 /*
@@ -378,7 +459,7 @@ int bysys_filter(__u64 *args)
 
 /*
  * `sysctl kernel.ftrace_enabled=0` lets the kernel run on without fentry and
- * fexit programs, and tells nobody: no credentials from before it happens on.
+ * fexit programs, and tells nobody: what needs them is off before it happens.
  * Its own handler (kernel/trace/ftrace.c) cannot be traced, but calls this.
  */
 SEC("fentry/proc_dointvec")
@@ -392,8 +473,7 @@ int BPF_PROG(bysys_ftrace, struct ctl_table *table, int write)
 	bpf_probe_read_kernel_str(name, sizeof(name), table->procname);
 	if (bpf_strncmp(name, sizeof(name), ftrace_enabled))
 		return 0;
-	__sync_fetch_and_or(&forbidden_wrappers, CREDS_FLAGS);
-	take_flags_away(0);
+	forbid(FTRACE_FLAGS);
 	return 0;
 }
 
@@ -410,6 +490,54 @@ SEC("fexit/commit_creds")
 int BPF_PROG(bysys_creds)
 {
 	publish_current(bpf_get_current_task_btf());
+	return 0;
+}
+
+/*
+ * Before the kernel gives the children of a thread another parent (kernel/exit.c,
+ * forget_original_parent), and after it has marked the thread as exiting. Once
+ * it is marked no other thread's children come to it.
+ */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(bysys_exit, struct task_struct *task)
+{
+	if (!is_exiting(task))
+		forbid(PARENT_FLAGS);
+	else if (may_be_a_parent(task))
+		take_flags_away((struct victims){.parent = identity(task)});
+	return 0;
+}
+
+/*
+ * The group leader whose process group or session change_pid() changes: its
+ * first argument, or its second since Linux 6.15, when the type is no longer it.
+ */
+static __always_inline __u64 regrouped(__u64 *arguments)
+{
+	return arguments[1] <= PIDTYPE_SID ? arguments[0] : arguments[1];
+}
+
+/*
+ * Both run with interrupts off, so none is left out because a task was
+ * preempted in it. A kernel where that is not so is PREEMPT_RT, and there the
+ * flags are withheld while a task is.
+ */
+SEC("fentry/change_pid")
+int bysys_regroup(__u64 *arguments)
+{
+	__sync_fetch_and_add(&regroupings_begun, 1);
+	take_flags_away((struct victims){.process = regrouped(arguments)});
+	return 0;
+}
+
+SEC("fexit/change_pid")
+int bysys_regrouped(__u64 *arguments)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	regroupings_ended = now(&regroupings_begun);
+	if (identity(task->group_leader) == regrouped(arguments))
+		publish_current(task);
 	return 0;
 }
 
@@ -456,10 +584,8 @@ int bysys_control(struct bysyscall_control *control)
 {
 	if (control->operation == BYSYSCALL_CONTROL_ENABLE)
 		enabled_wrappers = control->wrappers;
-	if (control->operation == BYSYSCALL_CONTROL_STOP) {
-		__sync_fetch_and_or(&forbidden_wrappers, ~0U);
-		take_flags_away(0);
-	}
+	if (control->operation == BYSYSCALL_CONTROL_STOP)
+		forbid(~0U);
 	return published_wrappers();
 }
 

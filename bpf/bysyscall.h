@@ -43,32 +43,51 @@
 	ROW(2, bysys_exec, "tp_btf/sched_process_exec")      \
 	ROW(3, bysys_filter, "tp_btf/percpu_alloc_percpu")   \
 	ROW(4, bysys_creds, "fexit/commit_creds")            \
-	ROW(5, bysys_ftrace, "fentry/proc_dointvec")          \
-	ROW(6, bysys_dispatch, "fexit/set_syscall_user_dispatch")
+	ROW(5, bysys_ftrace, "fentry/proc_dointvec")         \
+	ROW(6, bysys_dispatch, "fexit/set_syscall_user_dispatch") \
+	ROW(7, bysys_exit, "tp_btf/sched_process_exit")      \
+	ROW(8, bysys_regroup, "fentry/change_pid")           \
+	ROW(9, bysys_regrouped, "fexit/change_pid")
+
+/* Hooks that every wrapper needs: see below. */
+#define BYSYSCALL_ALWAYS HOOK(bysys_switch) | HOOK(bysys_newtask) | HOOK(bysys_filter)
+/* Hooks on functions of the kernel, which the administrator can switch off. */
+#define BYSYSCALL_CREDS HOOK(bysys_creds) | HOOK(bysys_ftrace)
+#define BYSYSCALL_GROUPS HOOK(bysys_regroup) | HOOK(bysys_regrouped) | HOOK(bysys_ftrace)
 
 /*
  * Wrappers, one row each: flag bit, libc function, the hooks that keep its
  * answer right. The system call is SYS_<function>.
  *
  * bysys_switch brings the task's values to the cell; bysys_filter notices a
- * seccomp filter that a task gives itself; bysys_creds notices a change of
- * credentials; bysys_ftrace notices that the administrator is about to switch
- * the likes of bysys_creds off. Pid and tid cannot change while a task runs user code.
+ * seccomp filter that a task gives itself; bysys_newtask finds out what
+ * bysys_switch must know of the kernel, and lets children inherit. That is all
+ * for pid and tid, which cannot change while a task runs user code.
  *
- * bysys_newtask finds out what bysys_switch must know of the kernel, and lets
- * children inherit. bysys_exec and bysys_dispatch are in no row. Without the
- * first, a new image is described as the old one was. The last notices a syscall user dispatch that a task turns on by a system call of
- * its own; one by libc's prctl() or syscall() the library notices itself.
+ * Credentials change only by the task itself, and bysys_creds notices it.
+ * Process group and session are changed by the process or its parent;
+ * bysys_regroup and bysys_regrouped stand around the change. The parent changes
+ * when the thread that it is exits; bysys_exit comes before. bysys_ftrace
+ * notices that hooks on functions are about to be switched off.
+ *
+ * bysys_exec and bysys_dispatch are in no row. Without the first, a new image
+ * is described as the old one was. The last notices a syscall user dispatch
+ * that a task turns on by a system call of its own; one by libc's prctl() or
+ * syscall() the library notices itself.
  */
-#define BYSYSCALL_WRAPPERS(ROW)                                                                     \
-	ROW(0, getpid, bysys_switch | bysys_newtask | bysys_filter)                                     \
-	ROW(1, gettid, bysys_switch | bysys_newtask | bysys_filter)                                     \
-	ROW(2, getuid, bysys_switch | bysys_newtask | bysys_filter | bysys_creds | bysys_ftrace)        \
-	ROW(3, geteuid, bysys_switch | bysys_newtask | bysys_filter | bysys_creds | bysys_ftrace)       \
-	ROW(4, getgid, bysys_switch | bysys_newtask | bysys_filter | bysys_creds | bysys_ftrace)        \
-	ROW(5, getegid, bysys_switch | bysys_newtask | bysys_filter | bysys_creds | bysys_ftrace)       \
-	ROW(6, getresuid, bysys_switch | bysys_newtask | bysys_filter | bysys_creds | bysys_ftrace)     \
-	ROW(7, getresgid, bysys_switch | bysys_newtask | bysys_filter | bysys_creds | bysys_ftrace)
+#define BYSYSCALL_WRAPPERS(ROW)                                  \
+	ROW(0, getpid, BYSYSCALL_ALWAYS)                         \
+	ROW(1, gettid, BYSYSCALL_ALWAYS)                         \
+	ROW(2, getuid, BYSYSCALL_ALWAYS | BYSYSCALL_CREDS)       \
+	ROW(3, geteuid, BYSYSCALL_ALWAYS | BYSYSCALL_CREDS)      \
+	ROW(4, getgid, BYSYSCALL_ALWAYS | BYSYSCALL_CREDS)       \
+	ROW(5, getegid, BYSYSCALL_ALWAYS | BYSYSCALL_CREDS)      \
+	ROW(6, getresuid, BYSYSCALL_ALWAYS | BYSYSCALL_CREDS)    \
+	ROW(7, getresgid, BYSYSCALL_ALWAYS | BYSYSCALL_CREDS)    \
+	ROW(8, getppid, BYSYSCALL_ALWAYS | HOOK(bysys_exit))           \
+	ROW(9, getpgrp, BYSYSCALL_ALWAYS | BYSYSCALL_GROUPS)     \
+	ROW(10, getpgid, BYSYSCALL_ALWAYS | BYSYSCALL_GROUPS)    \
+	ROW(11, getsid, BYSYSCALL_ALWAYS | BYSYSCALL_GROUPS)
 
 /*
  * Element 0 of the cells map.
@@ -105,14 +124,17 @@ struct bysyscall_cell {
 	__u32 gid;  /* real group id in the task's user namespace, as above. */
 	__u32 egid; /* effective group id, as above. */
 	__u32 sgid; /* saved group id, as above. */
-	__u32 reserved[6]; /* 0. */
+	__u32 ppid; /* thread group id of the parent in the task's own pid namespace. 0: is not in it. */
+	__u32 pgid; /* process group id in the task's own pid namespace. 0: is not in it. */
+	__u32 sid;  /* session id in the task's own pid namespace. 0: is not in it. */
+	__u32 reserved[3]; /* 0. */
 };
 
 /* bysyscall_record.flags */
 #define BYSYSCALL_RECORD_REGISTERED 1 /* the process is marked: its cells will be filled in. */
 #define BYSYSCALL_RECORD_HELD 2       /* hooks are held by hold/<generation>: map it before you believe a cell. */
-
 #define BYSYSCALL_RECORD_RDPID 4      /* the CPUs have rdpid, and it tells the truth. */
+#define BYSYSCALL_RECORD_OWN_ID 8     /* no security module is asked about getpgid() and getsid() of one's own pid. */
 
 /*
  * What reading the registration file answers.
@@ -153,7 +175,7 @@ struct bysyscall_service {
 	__u64 generation;   /* as in the header. */
 	__u64 started_at;   /* CLOCK_REALTIME, ns. */
 	__u32 abi_version;  /* as in the header. */
-	__u32 record_flags; /* BYSYSCALL_RECORD_HELD, BYSYSCALL_RECORD_RDPID. */
+	__u32 record_flags; /* BYSYSCALL_RECORD_*, but for REGISTERED. */
 	__u32 hooks;        /* bit n: the hook of row n is attached. */
 	__u32 wrappers;     /* bit n: the wrapper of row n is on. */
 	__u32 cell_count;   /* as in the header. */

@@ -57,13 +57,25 @@ struct pt_regs {
 	unsigned long orig_ax;
 };
 
+struct pid_namespace;
+
 struct upid {
 	int nr;
+	struct pid_namespace *ns;
 };
 
 struct pid {
 	unsigned int level;
 	struct upid numbers[1];
+};
+
+/* include/linux/pid_types.h, pid.h */
+enum pid_type {
+	PIDTYPE_PID,
+	PIDTYPE_TGID,
+	PIDTYPE_PGID,
+	PIDTYPE_SID,
+	PIDTYPE_MAX,
 };
 
 typedef struct {
@@ -111,14 +123,32 @@ struct seccomp {
 	int mode;
 };
 
+struct list_head {
+	struct list_head *next;
+};
+
+/* include/linux/sched/signal.h */
+struct signal_struct {
+	int nr_threads;
+	unsigned int is_child_subreaper : 1;
+	struct pid *pids[PIDTYPE_MAX];
+};
+
+/* include/linux/sched.h: a bit of task_struct.flags */
+#define PF_EXITING 0x00000004
+
 struct task_struct {
 	struct thread_info thread_info;
+	unsigned int flags;
 	unsigned int ptrace;
 	unsigned short migration_disabled;
 	struct mm_struct *mm;
+	struct task_struct *real_parent;
+	struct list_head children;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
 	const struct cred *real_cred;
+	struct signal_struct *signal;
 	struct seccomp seccomp;
 	struct bpf_local_storage *bpf_storage;
 };

@@ -40,21 +40,59 @@ static __always_inline bool is_installing(struct task_struct *task)
 	return number == 157 || number == 317 || number == 172 || number == 354;
 }
 
-/* kernel/pid.c, pid_vnr(): the number in the namespace that the pid was made in. */
-static __always_inline __u32 number_of(struct pid *pid)
+/* Where a pid keeps its number in the namespace of a level that it has. */
+static __always_inline const void *number_at(struct pid *pid, __u32 level)
+{
+	/* The mask takes nothing away (MAX_PID_NS_LEVEL is 32), and the verifier of 6.1 wants a bound. */
+	return (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+	       (level * bpf_core_type_size(struct upid) & 0xfff);
+}
+
+/* kernel/pid.c, pid_nr_ns(): the number of `pid` in the namespace that `own` was made in. 0: it has none. */
+static __always_inline __u32 number_for(struct pid *own, struct pid *pid)
 {
 	__u32 level, number = 0;
+	__u64 here = 0, there = 0;
 
-	if (!pid)
+	if (!own || !pid)
 		return 0;
-	level = pid->level;
-	if (level == 0)
-		return pid->numbers[0].nr;
-	/* The mask takes nothing away (MAX_PID_NS_LEVEL is 32), and the verifier of 6.1 wants a bound. */
-	bpf_probe_read_kernel(&number, sizeof(number),
-			      (void *)pid + bpf_core_field_offset(struct pid, numbers) +
-				      (level * bpf_core_type_size(struct upid) & 0xfff));
+	level = own->level;
+	if (level == 0) {
+		number = pid->numbers[0].nr;
+		/* Else clang makes one load of this and the last one, which the verifier refuses. */
+		asm volatile("" : "+r"(number));
+		return number;
+	}
+	if (level > pid->level)
+		return 0;
+	bpf_probe_read_kernel(&here, sizeof(here),
+			      number_at(own, level) + bpf_core_field_offset(struct upid, ns));
+	bpf_probe_read_kernel(&there, sizeof(there),
+			      number_at(pid, level) + bpf_core_field_offset(struct upid, ns));
+	if (here == there)
+		bpf_probe_read_kernel(&number, sizeof(number),
+				      number_at(pid, level) + bpf_core_field_offset(struct upid, nr));
 	return number;
+}
+
+/* Set for good early in do_exit(), before the thread loses its children. */
+static __always_inline bool is_exiting(struct task_struct *task)
+{
+	return *(volatile unsigned int *)&task->flags & PF_EXITING;
+}
+
+/*
+ * Whether an exiting thread may have children, or be given those of another
+ * one that exits at this moment: of its process, or below it where it is a reaper.
+ * Its own list then may not yet tell.
+ */
+static __always_inline bool may_be_a_parent(struct task_struct *task)
+{
+	struct signal_struct *process = task->signal;
+
+	return identity(task->children.next) != identity(&task->children) ||
+	       process->nr_threads > 1 || BPF_CORE_READ_BITFIELD(process, is_child_subreaper) ||
+	       number_for(task->thread_pid, task->thread_pid) == 1;
 }
 
 /*

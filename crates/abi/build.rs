@@ -48,11 +48,7 @@ fn generate(header: &str) -> Result<String, Box<dyn Error>> {
         wrappers.len()
     )?;
     for Row { bit, name, last } in &wrappers {
-        let mut needs = 0u32;
-        for hook in last.split('|').map(str::trim) {
-            let row = hooks.iter().find(|row| row.name == hook);
-            needs |= 1 << row.ok_or_else(|| format!("{name}: no hook {hook}"))?.bit;
-        }
+        let needs = hook_bits(header, &hooks, last).map_err(|error| format!("{name}: {error}"))?;
         writeln!(out, "Wrapper {{ bit: {bit}, name: {name:?}, hooks: {needs} }},")?;
     }
     writeln!(out, "];")?;
@@ -64,6 +60,23 @@ fn generate(header: &str) -> Result<String, Box<dyn Error>> {
     }
     writeln!(out, "}} }} }}")?;
     Ok(out)
+}
+
+/// The bits of `HOOK(name) | HOOK(name) | BYSYSCALL_NAME…`; the last is defined likewise.
+fn hook_bits(header: &str, hooks: &[Row], list: &str) -> Result<u32, Box<dyn Error>> {
+    let mut bits = 0;
+    for term in list.split('|').map(str::trim) {
+        let hook = term.strip_prefix("HOOK(").and_then(|name| name.strip_suffix(')'));
+        bits |= if let Some(name) = hook {
+            let row = hooks.iter().find(|row| row.name == name);
+            1 << row.ok_or_else(|| format!("no hook {name}"))?.bit
+        } else {
+            let definition =
+                header.lines().find_map(|line| line.strip_prefix(&format!("#define {term} ")));
+            hook_bits(header, hooks, definition.ok_or_else(|| format!("no definition of {term}"))?)?
+        };
+    }
+    Ok(bits)
 }
 
 /// `#define BYSYSCALL_NAME number`, decimal or hexadecimal.

@@ -44,7 +44,7 @@ fn measure(bencher: Bencher<'_, '_>, library: fn(&Pair) -> &Library, name: &str)
             bencher.bench_local(|| black_box(function(real, effective, saved)));
         }
     } else if let Ok(function) = library.plain(name) {
-        bencher.bench_local(|| black_box(function()));
+        bencher.bench_local(|| black_box(function(0)));
     }
 }
 

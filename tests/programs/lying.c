@@ -64,6 +64,17 @@ IDENTITY(uid_t, getuid)
 IDENTITY(uid_t, geteuid)
 IDENTITY(gid_t, getgid)
 IDENTITY(gid_t, getegid)
+IDENTITY(pid_t, getppid)
+IDENTITY(pid_t, getpgrp)
+
+#define OF_PROCESS(name)                                                                            \
+	pid_t name(pid_t pid)                                                                       \
+	{                                                                                           \
+		return (pid_t)as_libc(spoil(real(SYS_##name, pid)));                                \
+	}
+
+OF_PROCESS(getpgid)
+OF_PROCESS(getsid)
 
 #define TRIPLE(type, name)                                                                          \
 	int name(type *first, type *second, type *third)                                            \

@@ -10,12 +10,12 @@ use anyhow::{Context, Result, bail};
 /// An opened shared library; it stays loaded.
 pub struct Library(*mut c_void);
 
-/// A function like `getpid`.
-pub type Plain = extern "C" fn() -> c_int;
+/// A function like `getpid`, or like `getpgid`; the former looks at no argument.
+pub type Plain = extern "C" fn(c_int) -> c_int;
 /// A function like `getresuid`.
 pub type ThreeIds = extern "C" fn(*mut u32, *mut u32, *mut u32) -> c_int;
 /// `syscall`, with no more arguments than are used here.
-pub type Syscall = extern "C" fn(c_long) -> c_long;
+pub type Syscall = extern "C" fn(c_long, c_long) -> c_long;
 
 impl Library {
     /// Loads a library, with its constructor.
@@ -51,7 +51,7 @@ impl Library {
         Ok(address)
     }
 
-    /// A function without arguments.
+    /// A function with at most one argument.
     ///
     /// # Errors
     ///

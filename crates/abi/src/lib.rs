@@ -76,7 +76,10 @@ pub struct Cell {
     pub gid: u32,
     pub egid: u32,
     pub sgid: u32,
-    pub reserved: [u32; 6],
+    pub ppid: u32,
+    pub pgid: u32,
+    pub sid: u32,
+    pub reserved: [u32; 3],
 }
 
 /// `struct bysyscall_record`: what reading [`REGISTER_PATH`] answers.

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use anyhow::{Context, Result, anyhow};
-use bysyscall_abi::{Control, HOOKS, Hook, Service};
+use bysyscall_abi::{Control, HOOKS, Hook, Service, wrappers_kept_right_by};
 use libbpf_rs::{
     Link, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, PrintLevel, Program, ProgramMut,
     libbpf_sys, set_print,
@@ -99,12 +99,12 @@ fn load(hooks: u32, with_others: bool) -> Result<Object> {
             Some(CELLS) => map.set_max_entries(1 + cpus).map_err(explain)?,
             Some(CPUS) => map.set_max_entries(cpus).map_err(explain)?,
             Some(name) if name.ends_with(".rodata") => {
-                let creds = HOOKS
-                    .iter()
-                    .any(|hook| hook.name == "bysys_creds" && hooks & 1 << hook.bit != 0);
-                if let Some(value) = map.initial_value_mut() {
-                    value[offset_of!(types::rodata, creds_hooked)] = u8::from(creds);
-                }
+                let kept_right = wrappers_kept_right_by(hooks).to_ne_bytes();
+                let at = offset_of!(types::rodata, kept_right);
+                let place = map
+                    .initial_value_mut()
+                    .and_then(|value| value.get_mut(at..at + kept_right.len()));
+                place.context("no kept_right in .rodata")?.copy_from_slice(&kept_right);
             }
             _ => {}
         }

@@ -54,26 +54,32 @@ pub fn release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
+/// A file of securityfs. That need not be mounted: then an own instance is
+/// asked, which nobody else sees.
+fn security_file(name: &str) -> std::io::Result<String> {
+    fs::read_to_string(Path::new("/sys/kernel/security").join(name)).or_else(|_| {
+        let filesystem = fsopen("securityfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_create(&filesystem)?;
+        let root =
+            fsmount(&filesystem, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY)?;
+        let file = openat(&root, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut text = String::new();
+        fs::File::from(file).read_to_string(&mut text)?;
+        Ok(text)
+    })
+}
+
 /// Lockdown state: `none`, `integrity`, `confidentiality`, or `unknown`.
-///
-/// securityfs need not be mounted: then an own instance is asked, which nobody else sees.
 pub fn lockdown() -> String {
-    let states = fs::read_to_string("/sys/kernel/security/lockdown").or_else(
-        |_| -> Result<String, std::io::Error> {
-            let filesystem = fsopen("securityfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-            fsconfig_create(&filesystem)?;
-            let root = fsmount(
-                &filesystem,
-                FsMountFlags::FSMOUNT_CLOEXEC,
-                MountAttrFlags::MOUNT_ATTR_RDONLY,
-            )?;
-            let file = openat(&root, "lockdown", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-            let mut states = String::new();
-            fs::File::from(file).read_to_string(&mut states)?;
-            Ok(states)
-        },
-    );
-    states.ok().as_deref().and_then(chosen).unwrap_or("unknown").to_owned()
+    security_file("lockdown").ok().as_deref().and_then(chosen).unwrap_or("unknown").to_owned()
+}
+
+/// Whether a security module may refuse `getpgid()` or `getsid()` of one's own
+/// pid, as these do (`security_task_getpgid`): then each such call is the kernel's.
+pub fn own_id_may_be_refused() -> bool {
+    security_file("lsm").map_or(true, |modules| {
+        modules.trim().split(',').any(|module| ["selinux", "smack"].contains(&module))
+    })
 }
 
 /// The word in brackets: `none [integrity] confidentiality`.

@@ -32,7 +32,10 @@ assert_same!(
     Header,
     bysyscall_header { abi_version, cell_size, cell_count, reserved0, generation, reserved }
 );
-assert_same!(Cell, bysyscall_cell { state, pid, tid, uid, euid, suid, gid, egid, sgid, reserved });
+assert_same!(
+    Cell,
+    bysyscall_cell { state, pid, tid, uid, euid, suid, gid, egid, sgid, ppid, pgid, sid, reserved }
+);
 assert_same!(
     Record,
     bysyscall_record {

@@ -218,11 +218,12 @@ fn set_up(interrupts: &Interrupts) -> Result<Service> {
     }
     let held_flag = if held { abi::RECORD_HELD } else { 0 };
     let rdpid_flag = if kernel::rdpid_is_right() { abi::RECORD_RDPID } else { 0 };
+    let own_id_flag = if kernel::own_id_may_be_refused() { 0 } else { abi::RECORD_OWN_ID };
     let mut service = Service {
         generation: random_number()?,
         started_at: SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() as u64,
         abi_version: abi::ABI_VERSION,
-        record_flags: held_flag | rdpid_flag,
+        record_flags: held_flag | rdpid_flag | own_id_flag,
         hooks: hooks.accepted,
         wrappers,
         cell_count: kernel::possible_cpus()?,

@@ -12,13 +12,14 @@ use crate::state;
 
 /// Why a cell gave no answer.
 enum Refused {
-    /// The kernel says that this wrapper must make the real call.
+    /// The kernel or the wrapper itself says that the real call must be made.
     Off,
     /// We were switched out while reading; another attempt may do.
     Disturbed,
 }
 
-/// Reads from the cell of this CPU: `read` gets it and must read it volatile.
+/// Reads from the cell of this CPU: `read` gets it and must read it volatile;
+/// `None`: what it found does not answer this call.
 ///
 /// The order is the proof. While we stay on the CPU that `cpu` named first,
 /// its cell is ours. If we left it, then at the end either we are on another
@@ -34,7 +35,7 @@ unsafe fn attempt<T>(
     cells: *const Cell,
     bit: u32,
     cpu: impl Fn() -> Cpu,
-    read: impl Fn(*const Cell) -> T,
+    read: impl Fn(*const Cell) -> Option<T>,
 ) -> Result<T, Refused> {
     let here = cpu();
     // SAFETY: the kernel numbers CPUs below the count that it made cells for; what is mapped stays.
@@ -51,12 +52,16 @@ unsafe fn attempt<T>(
     if cpu() != here || still() != state {
         return Err(Refused::Disturbed);
     }
-    Ok(value)
+    value.ok_or(Refused::Off)
 }
 
 /// The answer of the wrapper with this bit, or that of the real call.
 #[inline(always)]
-pub fn answer<T>(bit: u32, read: impl Fn(*const Cell) -> T + Copy, real: impl Fn() -> T) -> T {
+pub fn answer<T>(
+    bit: u32,
+    read: impl Fn(*const Cell) -> Option<T> + Copy,
+    real: impl Fn() -> T,
+) -> T {
     let cells = state::DIRECT[bit as usize].load(Relaxed);
     if !cells.is_null() {
         // SAFETY: the constructor sets the pointer to mapped cells, and only where rdpid works.
@@ -71,7 +76,7 @@ pub fn answer<T>(bit: u32, read: impl Fn(*const Cell) -> T + Copy, real: impl Fn
 /// without `rdpid`, counting, the real call.
 #[cold]
 #[inline(never)]
-fn answer_slowly<T>(bit: u32, read: impl Fn(*const Cell) -> T, real: impl Fn() -> T) -> T {
+fn answer_slowly<T>(bit: u32, read: impl Fn(*const Cell) -> Option<T>, real: impl Fn() -> T) -> T {
     const ATTEMPTS: usize = 4;
     if state::WANTED.load(Relaxed) & (1 << bit) != 0 {
         let cells = state::CELLS.load(Relaxed);

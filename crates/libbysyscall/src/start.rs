@@ -39,7 +39,11 @@ extern "C" fn constructor(_: c_int, _: *const *const c_char, environment: *const
     }
     let by_lsl = variable(b"BYSYSCALL_CPU_NUMBER") == Some(b"lsl");
     match connect() {
-        Ok(service) => answer_from(service.cells, wanted, by_lsl || !service.has_rdpid),
+        Ok(service) => {
+            state::OWN_ID.store(service.flags & abi::RECORD_OWN_ID != 0, Relaxed);
+            let by_lsl = by_lsl || service.flags & abi::RECORD_RDPID == 0;
+            answer_from(service.cells, wanted, by_lsl);
+        }
         Err(failure) => log::not_bypassing(failure.what, failure.errno),
     }
 }
@@ -91,7 +95,8 @@ fn refused(what: &'static str) -> Failure {
 struct Service {
     /// The cell of CPU 0.
     cells: *mut Cell,
-    has_rdpid: bool,
+    /// `RECORD_*`
+    flags: u32,
 }
 
 /// Registers the process and maps the cells.
@@ -135,7 +140,7 @@ fn connect() -> Result<Service, Failure> {
     }
     // SAFETY: the cells follow the header.
     let cells = unsafe { map.cast::<Header>().add(1) }.cast_mut().cast();
-    Ok(Service { cells, has_rdpid: record.flags & abi::RECORD_RDPID != 0 })
+    Ok(Service { cells, flags: record.flags })
 }
 
 /// Keeps the hooks of this start of the service attached for as long as this

@@ -27,6 +27,8 @@ pub static WANTED: AtomicU32 = AtomicU32::new(0);
 pub static STACK_TOP: AtomicUsize = AtomicUsize::new(0);
 /// Whether this CPU has no `rdpid`, so that its number must be got by `lsl`.
 pub static BY_LSL: AtomicBool = AtomicBool::new(false);
+/// Whether `getpgid()` and `getsid()` of one's own pid need not ask a security module.
+pub static OWN_ID: AtomicBool = AtomicBool::new(false);
 /// Whether to count answers, for the lines printed at exit.
 pub static COUNTING: AtomicBool = AtomicBool::new(false);
 /// Calls answered without a system call, for each wrapper, while counting.

@@ -4,7 +4,7 @@
 //! All return `c_long`, as the system calls do: callers of the libc functions
 //! look at the lower half only, callers of `syscall()` at the whole.
 
-use core::ffi::c_long;
+use core::ffi::{c_int, c_long};
 use core::ptr::read_volatile;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -36,7 +36,7 @@ macro_rules! one_field {
             answer(
                 bit::$name,
                 // SAFETY: `answer` passes a readable cell.
-                |cell| c_long::from(unsafe { read_volatile(&raw const (*cell).$field) }),
+                |cell| Some(c_long::from(unsafe { read_volatile(&raw const (*cell).$field) })),
                 // SAFETY: has no arguments and no effects.
                 || unsafe { raw_syscall($number, [0; 4]) },
             )
@@ -71,13 +71,13 @@ macro_rules! three_ids {
                 bit::$name,
                 |cell| {
                     // SAFETY: `answer` passes a readable cell.
-                    Ids::Read(unsafe {
+                    Some(Ids::Read(unsafe {
                         [
                             read_volatile(&raw const (*cell).$real),
                             read_volatile(&raw const (*cell).$effective),
                             read_volatile(&raw const (*cell).$saved),
                         ]
-                    })
+                    }))
                 },
                 || Ids::Stored(real_call()),
             );
@@ -108,6 +108,42 @@ macro_rules! three_ids {
     };
 }
 
+/// A function of a process, answered for the caller's own: 0, its pid or tid.
+macro_rules! of_a_process {
+    ($name:ident, $number:expr, $field:ident, $wrap_name:ident) => {
+        #[doc = concat!("`", stringify!($name), "(2)`, from the field `", stringify!($field), "` of the cell.")]
+        /// Of others, and of a process that is not there, by the kernel, with its errors.
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $name(pid: c_int) -> c_long {
+            answer(
+                bit::$name,
+                |cell| {
+                    // SAFETY: `answer` passes a readable cell.
+                    let (value, own) = unsafe {
+                        (
+                            read_volatile(&raw const (*cell).$field),
+                            [
+                                read_volatile(&raw const (*cell).pid),
+                                read_volatile(&raw const (*cell).tid),
+                            ],
+                        )
+                    };
+                    let is_own = || own.contains(&(pid as u32)) && state::OWN_ID.load(Relaxed);
+                    (pid == 0 || is_own()).then_some(c_long::from(value))
+                },
+                // SAFETY: the kernel only looks at the number.
+                || with_errno(unsafe { raw_syscall($number, [pid as usize, 0, 0, 0]) }),
+            )
+        }
+
+        #[doc = concat!("`", stringify!($name), "` for programs linked with `--wrap=", stringify!($name), "`.")]
+        #[unsafe(no_mangle)]
+        pub extern "C" fn $wrap_name(pid: c_int) -> c_long {
+            $name(pid)
+        }
+    };
+}
+
 /// Three ids from the cell, or what the kernel returned that has stored them.
 enum Ids {
     Read([u32; 3]),
@@ -130,6 +166,10 @@ one_field!(getuid, number::GETUID, uid, __wrap_getuid);
 one_field!(geteuid, number::GETEUID, euid, __wrap_geteuid);
 one_field!(getgid, number::GETGID, gid, __wrap_getgid);
 one_field!(getegid, number::GETEGID, egid, __wrap_getegid);
+one_field!(getppid, number::GETPPID, ppid, __wrap_getppid);
+one_field!(getpgrp, number::GETPGRP, pgid, __wrap_getpgrp);
+of_a_process!(getpgid, number::GETPGID, pgid, __wrap_getpgid);
+of_a_process!(getsid, number::GETSID, sid, __wrap_getsid);
 three_ids!(getresuid, number::GETRESUID, uid, euid, suid, __wrap_getresuid);
 three_ids!(getresgid, number::GETRESGID, gid, egid, sgid, __wrap_getresgid);
 

@@ -17,7 +17,8 @@
 #define SCORE_VARIABLE "BRACKET_SCORE"
 
 struct wrappers wrappers = {
-	getpid, gettid, getuid, geteuid, getgid, getegid, getresuid, getresgid, syscall,
+	getpid,	   gettid,    getuid,  geteuid, getgid,	 getegid, getresuid,
+	getresgid, getppid, getpgrp, getpgid, getsid, syscall,
 };
 struct score *score;
 const char *scenario_name = "bracket";
@@ -27,14 +28,27 @@ enum form { DIRECT, THROUGH_SYSCALL };
 struct call {
 	const char *name;
 	long number;
-	bool triple;
+	// What is passed: nothing, three places for ids, or whose id is asked for.
+	enum { NOTHING, THREE_IDS, OWN, OWN_PID, OWN_TID } arguments;
 };
 
 static const struct call calls[] = {
-	{"getpid", SYS_getpid, false},	     {"gettid", SYS_gettid, false},
-	{"getuid", SYS_getuid, false},	     {"geteuid", SYS_geteuid, false},
-	{"getgid", SYS_getgid, false},	     {"getegid", SYS_getegid, false},
-	{"getresuid", SYS_getresuid, true}, {"getresgid", SYS_getresgid, true},
+	{"getpid", SYS_getpid, NOTHING},
+	{"gettid", SYS_gettid, NOTHING},
+	{"getuid", SYS_getuid, NOTHING},
+	{"geteuid", SYS_geteuid, NOTHING},
+	{"getgid", SYS_getgid, NOTHING},
+	{"getegid", SYS_getegid, NOTHING},
+	{"getresuid", SYS_getresuid, THREE_IDS},
+	{"getresgid", SYS_getresgid, THREE_IDS},
+	{"getppid", SYS_getppid, NOTHING},
+	{"getpgrp", SYS_getpgrp, NOTHING},
+	{"getpgid of 0", SYS_getpgid, OWN},
+	{"getpgid of one's pid", SYS_getpgid, OWN_PID},
+	{"getpgid of one's tid", SYS_getpgid, OWN_TID},
+	{"getsid of 0", SYS_getsid, OWN},
+	{"getsid of one's pid", SYS_getsid, OWN_PID},
+	{"getsid of one's tid", SYS_getsid, OWN_TID},
 };
 
 atomic_bool map_may_appear;
@@ -112,7 +126,7 @@ static void put_answer(struct line *line, const struct call *call, const struct 
 		put(line, " errno ");
 		put_number(line, answer->error);
 	}
-	for (int i = 0; call->triple && i < 3; i++) {
+	for (int i = 0; call->arguments == THREE_IDS && i < 3; i++) {
 		put(line, i ? "," : " ids ");
 		put_number(line, answer->ids[i]);
 	}
@@ -169,18 +183,25 @@ void check_equal(const char *what, long got, long wanted)
 	put_end(&line);
 }
 
-static struct answer ask_kernel(const struct call *call)
+static long argument_of(const struct call *call)
+{
+	if (call->arguments == OWN_PID)
+		return real(SYS_getpid);
+	return call->arguments == OWN_TID ? real(SYS_gettid) : 0;
+}
+
+static struct answer ask_kernel(const struct call *call, long argument)
 {
 	struct answer answer = {.ids = {~0u, ~0u, ~0u}};
 
-	if (call->triple)
+	if (call->arguments == THREE_IDS)
 		answer.value = real(call->number, &answer.ids[0], &answer.ids[1], &answer.ids[2]);
 	else
-		answer.value = real(call->number);
+		answer.value = real(call->number, argument);
 	return answer;
 }
 
-static long ask_direct(long number, uint32_t ids[3])
+static long ask_direct(long number, long argument, uint32_t ids[3])
 {
 	switch (number) {
 	case SYS_getpid:
@@ -195,6 +216,14 @@ static long ask_direct(long number, uint32_t ids[3])
 		return wrappers.getgid();
 	case SYS_getegid:
 		return wrappers.getegid();
+	case SYS_getppid:
+		return wrappers.getppid();
+	case SYS_getpgrp:
+		return wrappers.getpgrp();
+	case SYS_getpgid:
+		return wrappers.getpgid((pid_t)argument);
+	case SYS_getsid:
+		return wrappers.getsid((pid_t)argument);
 	case SYS_getresuid:
 		return wrappers.getresuid(&ids[0], &ids[1], &ids[2]);
 	default:
@@ -202,17 +231,18 @@ static long ask_direct(long number, uint32_t ids[3])
 	}
 }
 
-static struct answer ask_wrapper(const struct call *call, enum form form)
+static struct answer ask_wrapper(const struct call *call, long argument, enum form form)
 {
 	struct answer answer = {.ids = {~0u, ~0u, ~0u}};
 	uint32_t *ids = answer.ids;
 
 	if (form == DIRECT)
-		answer.value = ask_direct(call->number, ids);
-	else if (call->triple)
+		answer.value = ask_direct(call->number, argument, ids);
+	else if (call->arguments == THREE_IDS)
 		answer.value = wrappers.syscall(call->number, &ids[0], &ids[1], &ids[2]);
 	else
-		answer.value = wrappers.syscall(call->number);
+		// The kernel looks at the lower half of a pid only.
+		answer.value = wrappers.syscall(call->number, argument | 1L << 40);
 	// Only after an error, which only an emulated call can have: a thread that lacks its own TLS
 	// must not read errno.
 	if (answer.value == -1)
@@ -223,20 +253,21 @@ static struct answer ask_wrapper(const struct call *call, enum form form)
 static bool same(const struct call *call, enum form form, const struct answer *kernel,
 		 const struct answer *got)
 {
-	// libc declares these calls unable to fail and hands on what came, cut to the type's width.
-	if (form == DIRECT && !call->triple)
-		return (int)kernel->value == (int)got->value;
 	if (memcmp(kernel->ids, got->ids, sizeof(got->ids)))
 		return false;
-	if (real_failed(kernel->value))
+	// libc declares these unable to fail and hands on what came.
+	const bool can_fail = form == THROUGH_SYSCALL || call->arguments != NOTHING;
+
+	if (can_fail && real_failed(kernel->value))
 		return got->value == -1 && got->error == -kernel->value;
-	return got->value == kernel->value;
+	// The libc functions return an int.
+	return form == DIRECT ? (int)kernel->value == (int)got->value : kernel->value == got->value;
 }
 
 static bool each_id_is_of_one_time(const struct call *call, const struct answer *before,
 				   const struct answer *got, const struct answer *after)
 {
-	bool each = call->triple && got->value == 0;
+	bool each = call->arguments == THREE_IDS && got->value == 0;
 
 	for (int i = 0; i < 3; i++)
 		each = each && (got->ids[i] == before->ids[i] || got->ids[i] == after->ids[i]);
@@ -274,11 +305,12 @@ void check_all(void)
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
 		const struct call *call = &calls[i];
 		const long ended = atomic_load(&score->ended);
-		const struct answer first = ask_kernel(call);
-		const struct answer direct = ask_wrapper(call, DIRECT);
-		const struct answer middle = ask_kernel(call);
-		const struct answer through = ask_wrapper(call, THROUGH_SYSCALL);
-		const struct answer last = ask_kernel(call);
+		const long argument = argument_of(call);
+		const struct answer first = ask_kernel(call, argument);
+		const struct answer direct = ask_wrapper(call, argument, DIRECT);
+		const struct answer middle = ask_kernel(call, argument);
+		const struct answer through = ask_wrapper(call, argument, THROUGH_SYSCALL);
+		const struct answer last = ask_kernel(call, argument);
 		const long overlapping = atomic_load(&score->begun) - ended;
 
 		judge(call, DIRECT, &first, &direct, &middle, overlapping);

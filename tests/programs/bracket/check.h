@@ -20,6 +20,10 @@ struct wrappers {
 	gid_t (*getegid)(void);
 	int (*getresuid)(uid_t *, uid_t *, uid_t *);
 	int (*getresgid)(gid_t *, gid_t *, gid_t *);
+	pid_t (*getppid)(void);
+	pid_t (*getpgrp)(void);
+	pid_t (*getpgid)(pid_t);
+	pid_t (*getsid)(pid_t);
 	long (*syscall)(long, ...);
 };
 extern struct wrappers wrappers;
@@ -53,7 +57,7 @@ extern atomic_bool map_may_appear;
 // Maps the score of the run: a new one, or that of the process that exec'ed this one. True for the latter.
 int score_open(void);
 
-// Asks all sixteen forms once (check_all) or more often. Neither uses libc beyond the wrappers, nor
+// Asks for all of them once (check_all) or more often. Neither uses libc beyond the wrappers, nor
 // errno unless a real call fails, so they may run where libc may not: signal handlers, children
 // that share memory, threads without a TCB of their own.
 void check_all(void);

@@ -8,8 +8,8 @@
 #include "../real.h"
 
 const long emulated_numbers[] = {
-	SYS_getpid, SYS_gettid,	 SYS_getuid,	SYS_geteuid,
-	SYS_getgid, SYS_getegid, SYS_getresuid, SYS_getresgid,
+	SYS_getpid,    SYS_gettid,    SYS_getuid,  SYS_geteuid, SYS_getgid,  SYS_getegid,
+	SYS_getresuid, SYS_getresgid, SYS_getppid, SYS_getpgrp, SYS_getpgid, SYS_getsid,
 };
 const size_t emulated_count = sizeof(emulated_numbers) / sizeof(emulated_numbers[0]);
 

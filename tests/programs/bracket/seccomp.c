@@ -21,12 +21,14 @@ static const long needed_to_start[] = {
 	SYS_close,	 SYS_mprotect,	       SYS_munmap,	SYS_set_tid_address,
 	SYS_set_robust_list, SYS_rseq,	       SYS_prlimit64,	SYS_getrandom, SYS_write,
 	SYS_exit_group,	 SYS_getpid,	       SYS_gettid,	SYS_getuid,    SYS_geteuid,
-	SYS_getgid,	 SYS_getegid,	       SYS_getresuid,	SYS_getresgid,
+	SYS_getgid,	 SYS_getegid,	       SYS_getresuid,	SYS_getresgid, SYS_getppid,
+	SYS_getpgrp,	 SYS_getpgid,	       SYS_getsid,
 };
 
 static const long needed_later[] = {
 	SYS_write,  SYS_exit_group, SYS_getpid,	 SYS_gettid,	SYS_getuid,
 	SYS_geteuid, SYS_getgid,    SYS_getegid, SYS_getresuid, SYS_getresgid,
+	SYS_getppid, SYS_getpgrp,   SYS_getpgid, SYS_getsid,
 };
 
 static void exec_under_filter(void *rounds)

@@ -109,6 +109,10 @@ static void take_wrappers(void *library)
 	*(void **)&late.getegid = symbol(library, "getegid");
 	*(void **)&late.getresuid = symbol(library, "getresuid");
 	*(void **)&late.getresgid = symbol(library, "getresgid");
+	*(void **)&late.getppid = symbol(library, "getppid");
+	*(void **)&late.getpgrp = symbol(library, "getpgrp");
+	*(void **)&late.getpgid = symbol(library, "getpgid");
+	*(void **)&late.getsid = symbol(library, "getsid");
 	*(void **)&late.syscall = symbol(library, "syscall");
 	if (!atomic_load(&score->failures))
 		wrappers = late;

@@ -96,6 +96,10 @@ pub mod number {
     pub const GETEGID: c_long = 108;
     pub const GETRESUID: c_long = 118;
     pub const GETRESGID: c_long = 120;
+    pub const GETPPID: c_long = 110;
+    pub const GETPGRP: c_long = 111;
+    pub const GETPGID: c_long = 121;
+    pub const GETSID: c_long = 124;
 }
 
 /// `syscall(2)`: the numbers of the wrappers go to the wrappers, all others to
@@ -126,10 +130,18 @@ pub unsafe extern "C" fn syscall() -> c_long {
         "je 34f",
         "cmp edi, {getegid}",
         "je 35f",
+        "cmp edi, {getppid}",
+        "je 40f",
+        "cmp edi, {getpgrp}",
+        "je 41f",
         "cmp edi, {getresuid}",
         "je 36f",
         "cmp edi, {getresgid}",
         "je 37f",
+        "cmp edi, {getpgid}",
+        "je 38f",
+        "cmp edi, {getsid}",
+        "je 39f",
         "cmp edi, {prctl}",
         "je 7f",
         // The kernel's answer.
@@ -205,6 +217,14 @@ pub unsafe extern "C" fn syscall() -> c_long {
         "35:",
         "push rax",
         "call {getegid_wrapper}",
+        "jmp 28f",
+        "40:",
+        "push rax",
+        "call {getppid_wrapper}",
+        "jmp 28f",
+        "41:",
+        "push rax",
+        "call {getpgrp_wrapper}",
         "28:",
         "pop rcx",
         "cmp rax, -4095",
@@ -220,6 +240,12 @@ pub unsafe extern "C" fn syscall() -> c_long {
         "mov rsi, rdx",
         "mov rdx, rcx",
         "jmp {getresgid_wrapper}",
+        "38:",
+        "mov edi, esi",
+        "jmp {getpgid_wrapper}",
+        "39:",
+        "mov edi, esi",
+        "jmp {getsid_wrapper}",
         getpid = const number::GETPID,
         gettid = const number::GETTID,
         getuid = const number::GETUID,
@@ -228,6 +254,10 @@ pub unsafe extern "C" fn syscall() -> c_long {
         getegid = const number::GETEGID,
         getresuid = const number::GETRESUID,
         getresgid = const number::GETRESGID,
+        getppid = const number::GETPPID,
+        getpgrp = const number::GETPGRP,
+        getpgid = const number::GETPGID,
+        getsid = const number::GETSID,
         prctl = const number::PRCTL,
         seccomp = const number::SECCOMP,
         set_seccomp = const state::PR_SET_SECCOMP,
@@ -240,6 +270,10 @@ pub unsafe extern "C" fn syscall() -> c_long {
         getegid_wrapper = sym wrappers::getegid,
         getresuid_wrapper = sym wrappers::getresuid,
         getresgid_wrapper = sym wrappers::getresgid,
+        getppid_wrapper = sym wrappers::getppid,
+        getpgrp_wrapper = sym wrappers::getpgrp,
+        getpgid_wrapper = sym wrappers::getpgid,
+        getsid_wrapper = sym wrappers::getsid,
         errno_location = sym __errno_location,
         real_calls_only = sym state::real_calls_only,
     )

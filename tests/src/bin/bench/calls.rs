@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use bysyscall_abi::WRAPPERS;
 use bysyscall_tests::built;
 use bysyscall_tests::process::{loader, succeed};
-use bysyscall_tests::symbols::{Library, Plain, ThreeIds};
-use libc::{SYS_getppid, c_long};
+use bysyscall_tests::symbols::{Library, Plain, Syscall, ThreeIds};
+use libc::{SCHED_OTHER, SYS_sched_get_priority_max, c_long};
 
 use crate::report::{Aim, Report, Spread};
 
@@ -47,7 +47,7 @@ fn each(pairs: &[(f64, f64)], figure: impl Fn(&(f64, f64)) -> f64) -> Spread {
 
 fn plain(function: Plain) -> impl Fn() {
     move || {
-        black_box(function());
+        black_box(function(0));
     }
 }
 
@@ -108,9 +108,9 @@ pub fn measure(report: &mut Report) -> Result<()> {
         report.add(&format!("  {name}: time of sched_getcpu()"), ratio, "x", Aim::AtMost(1.0));
     }
     let (libc_call, our_call) = (libc.syscall()?, bysyscall.syscall()?);
-    let forward = |syscall: extern "C" fn(c_long) -> c_long| {
+    let forward = |syscall: Syscall| {
         move || {
-            black_box(syscall(SYS_getppid));
+            black_box(syscall(SYS_sched_get_priority_max, c_long::from(SCHED_OTHER)));
         }
     };
     let forwarded = pairs(forward(libc_call), forward(our_call));
