@@ -49,6 +49,11 @@ static const struct scenario scenarios[] = {
 	{"clone-grid", scenario_clone_grid, 20, "rounds in each child", ANYONE, NULL},
 	{"exec-leader", scenario_exec_leader, 50, "processes", ANYONE, NULL},
 	{"exec-thread", scenario_exec_thread, 50, "processes", ANYONE, NULL},
+	{"groups", scenario_groups, 20, "rounds of each kind", ANYONE, NULL},
+	{"moved-by-parent", scenario_moved_by_parent, 40000, "moves", ANYONE, NULL},
+	{"relation-arguments", scenario_relation_arguments, 50, "rounds", ANYONE, NULL},
+	{"parents", scenario_parents, 3, "rounds of each end", ANYONE, NULL},
+	{"children", scenario_children, 20, "rounds of each kind", ANYONE, NULL},
 	{"signals", scenario_signals, 2, "seconds", ANYONE, NULL},
 	{"nesting", scenario_nesting, 200, "rounds", ANYONE, NULL},
 	{"getresuid-pointers", scenario_getresuid_pointers, 20, "rounds", ANYONE, NULL},
@@ -67,6 +72,8 @@ static const struct scenario scenarios[] = {
 	{"ptrace-emulated", scenario_ptrace_emulated, 20, "rounds in each state", ANYONE, NULL},
 	{"load", scenario_load, 3, "seconds", ANYONE, NULL},
 	{"exec-child", scenario_exec_child, 0, "expected pid", PART_OF_OTHERS, NULL},
+	{"parent-after-exec", scenario_parent_after_exec, 0, "expected pid", PART_OF_OTHERS, NULL},
+	{"child-of", scenario_child_of, 0, "expected parent", PART_OF_OTHERS, NULL},
 	{"exec-chain", scenario_exec_chain, 0, "deadline", PART_OF_OTHERS, NULL},
 };
 #define SCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))

@@ -14,8 +14,8 @@
 #include "check.h"
 #include "process.h"
 #include "scenario.h"
+#include "spin.h"
 
-#define SPINNERS 3
 #define LONERS 8
 #define CHECKS 3
 
@@ -124,48 +124,17 @@ static void change_alone(void *way)
 		apply(&changes[i], *(enum way *)way);
 }
 
-struct spin {
-	atomic_bool stop;
-	atomic_int next;
-	atomic_long rounds[SPINNERS];
-};
-
-static void *spin(void *argument)
-{
-	struct spin *s = argument;
-	const int self = atomic_fetch_add(&s->next, 1);
-
-	while (!atomic_load(&s->stop)) {
-		check_all();
-		atomic_fetch_add(&s->rounds[self], 1);
-	}
-	return NULL;
-}
-
-// Until each spinner has begun and ended a round after now: each has looked at the settled ids.
-static void let_spin(struct spin *s)
-{
-	for (int i = 0; i < SPINNERS; i++) {
-		const long seen = atomic_load(&s->rounds[i]);
-
-		while (atomic_load(&s->rounds[i]) < seen + 2)
-			check_all();
-	}
-}
-
 static void change_among_spinners(void *way)
 {
-	struct spin s = {0};
-	struct crowd crowd;
+	struct spin spin;
 
-	crowd_start(&crowd, SPINNERS, spin, &s);
+	spin_start(&spin);
 	for (size_t i = 0; i < CHANGES; i++) {
-		let_spin(&s);
+		spin_settle(&spin);
 		apply(&changes[i], *(enum way *)way);
 	}
-	let_spin(&s);
-	atomic_store(&s.stop, true);
-	crowd_join(&crowd);
+	spin_settle(&spin);
+	spin_end(&spin);
 }
 
 static void check_child(void *unused)

@@ -28,6 +28,14 @@ SCENARIO(scenario_exec_child);
 SCENARIO(scenario_exec_leader);
 SCENARIO(scenario_exec_thread);
 
+SCENARIO(scenario_groups);
+SCENARIO(scenario_moved_by_parent);
+SCENARIO(scenario_relation_arguments);
+SCENARIO(scenario_parents);
+SCENARIO(scenario_parent_after_exec);
+SCENARIO(scenario_children);
+SCENARIO(scenario_child_of);
+
 SCENARIO(scenario_signals);
 SCENARIO(scenario_nesting);
 
