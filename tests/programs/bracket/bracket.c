@@ -62,6 +62,8 @@ static const struct scenario scenarios[] = {
 	{"creds", scenario_creds, 2, "rounds of each kind", ROOT, NULL},
 	{"creds-overlay", scenario_creds_overlay, 2, "seconds", ROOT, NULL},
 	{"pid-namespace", scenario_pid_namespace, 200, "rounds in each process", ROOT, NULL},
+	{"within-pid-namespaces", scenario_within_pid_namespaces, 1, "rounds", ROOT, NULL},
+	{"pid-namespace-relations", scenario_pid_namespace_relations, 50, "rounds", ROOT, NULL},
 	{"user-namespace", scenario_user_namespace, 100, "rounds in each state", ANYONE, NULL},
 	{"setns", scenario_setns, 100, "rounds in each namespace", ROOT, NULL},
 	{"seccomp-inherited", scenario_seccomp_inherited, 1000, "rounds", ANYONE, NULL},

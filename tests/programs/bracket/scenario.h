@@ -46,6 +46,8 @@ SCENARIO(scenario_passthrough);
 SCENARIO(scenario_creds);
 SCENARIO(scenario_creds_overlay);
 SCENARIO(scenario_pid_namespace);
+SCENARIO(scenario_within_pid_namespaces);
+SCENARIO(scenario_pid_namespace_relations);
 SCENARIO(scenario_user_namespace);
 SCENARIO(scenario_setns);
 
