@@ -135,6 +135,13 @@ static void change_sessions(void *unused)
 	check_times(CHECKS_IN_CHILD);
 }
 
+static void move(pid_t child, long group)
+{
+	atomic_fetch_add(&score->begun, 1);
+	real(SYS_setpgid, child, group);
+	atomic_fetch_add(&score->ended, 1);
+}
+
 void scenario_sessions(long number, const char *text)
 {
 	(void)text;
@@ -142,9 +149,9 @@ void scenario_sessions(long number, const char *text)
 		const pid_t child = start(change_sessions, NULL);
 
 		await(&score->arrived, 1);
-		for (int move = 0; move < 50; move++) {
-			real(SYS_setpgid, child, move % 2 ? 0 : child);
-			real(SYS_setpgid, child, real(SYS_getpgid, 0));
+		for (int round = 0; round < 50; round++) {
+			move(child, round % 2 ? 0 : child);
+			move(child, real(SYS_getpgid, 0));
 		}
 		announce(&score->gate, 1);
 		reap(child);
