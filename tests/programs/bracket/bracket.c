@@ -60,6 +60,8 @@ static const struct scenario scenarios[] = {
 	{"errno", scenario_errno, 1000, "rounds", ANYONE, NULL},
 	{"passthrough", scenario_passthrough, 500, "rounds", ANYONE, NULL},
 	{"creds", scenario_creds, 2, "rounds of each kind", ROOT, NULL},
+	{"creds-broadcast", scenario_creds_broadcast, 200, "changes", ROOT, NULL},
+	{"creds-exec", scenario_creds_exec, 3, "rounds", ROOT, NULL},
 	{"creds-overlay", scenario_creds_overlay, 2, "seconds", ROOT, NULL},
 	{"pid-namespace", scenario_pid_namespace, 200, "rounds in each process", ROOT, NULL},
 	{"within-pid-namespaces", scenario_within_pid_namespaces, 1, "rounds", ROOT, NULL},
@@ -76,6 +78,7 @@ static const struct scenario scenarios[] = {
 	{"exec-child", scenario_exec_child, 0, "expected pid", PART_OF_OTHERS, NULL},
 	{"parent-after-exec", scenario_parent_after_exec, 0, "expected pid", PART_OF_OTHERS, NULL},
 	{"child-of", scenario_child_of, 0, "expected parent", PART_OF_OTHERS, NULL},
+	{"creds-image", scenario_creds_image, 0, "place in the line", PART_OF_OTHERS, NULL},
 	{"exec-chain", scenario_exec_chain, 0, "deadline", PART_OF_OTHERS, NULL},
 };
 #define SCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))

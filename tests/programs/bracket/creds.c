@@ -5,9 +5,11 @@
 
 #define _GNU_SOURCE
 #include <grp.h>
+#include <linux/capability.h>
+#include <linux/keyctl.h>
+#include <linux/securebits.h>
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
-#include <linux/securebits.h>
 #include <unistd.h>
 
 #include "../real.h"
@@ -176,6 +178,109 @@ static void many_alone(void *rounds)
 	run_threads(LONERS, live_alone, rounds);
 }
 
+// ---- credentials that are replaced without a change of ids
+
+#define KEEPS(call)                                                                                 \
+	do {                                                                                        \
+		const long result_ = (call);                                                        \
+		if (result_ < 0)                                                                    \
+			fail(#call, result_);                                                       \
+		check_times(CHECKS);                                                                \
+	} while (0)
+
+static void hand_keyring_to_parent(void *unused)
+{
+	(void)unused;
+	// Kernels without keyrings have no credentials to replace for them.
+	real(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
+	check_times(CHECKS);
+	// The kernel replaces our parent's credentials when it next returns to user code.
+	real(SYS_keyctl, KEYCTL_SESSION_TO_PARENT);
+	check_times(CHECKS);
+}
+
+static void replace_without_change(void *rounds)
+{
+	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+	struct __user_cap_data_struct data[2];
+	struct spin spin;
+
+	spin_start(&spin);
+	for (long i = 0; i < *(long *)rounds; i++) {
+		const pid_t child = start(hand_keyring_to_parent, NULL);
+
+		check_times(20 * CHECKS);
+		reap(child);
+		KEEPS(real(SYS_capget, &header, data));
+		KEEPS(real(SYS_capset, &header, data));
+		KEEPS(real(SYS_prctl, PR_SET_KEEPCAPS, i % 2, 0, 0, 0));
+		KEEPS(real(SYS_prctl, PR_SET_SECUREBITS, SECBIT_KEEP_CAPS));
+		KEEPS(real(SYS_prctl, PR_CAPBSET_DROP, CAP_SYS_BOOT, 0, 0, 0));
+		KEEPS(real(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+		KEEPS(real(SYS_setfsgid, 4000 + i));
+		KEEPS(real(SYS_setfsuid, 4000 + i));
+		KEEPS(real(SYS_setgroups, 3, groups));
+	}
+	spin_settle(&spin);
+	spin_end(&spin);
+	data[0] = data[1] = (struct __user_cap_data_struct){0};
+	KEEPS(real(SYS_capset, &header, data));
+}
+
+// ---- privileges given up by a child
+
+static void become_user(void)
+{
+	uint32_t got[3] = {0};
+
+	KEEPS(real(SYS_setgroups, 0, NULL));
+	KEEPS(real(SYS_setresgid, 2001, 2002, 2003));
+	KEEPS(real(SYS_setresuid, 1001, 1002, 1003));
+	wrappers.getresuid(&got[0], &got[1], &got[2]);
+	check_equal("getresuid of a child", got[2], 1003);
+}
+
+static void drop_in_child(void *unused)
+{
+	(void)unused;
+	become_user();
+}
+
+static int drop_vforked(void *unused)
+{
+	(void)unused;
+	become_user();
+	exec_self("exec-child", real(SYS_getpid));
+	fail("exec of this program", 0);
+	return 1;
+}
+
+static void *drop_in_thread(void *unused)
+{
+	become_user();
+	reap(start(check_child, NULL));
+	return unused;
+}
+
+static void let_children_drop(void *rounds)
+{
+	struct spin spin;
+
+	spin_start(&spin);
+	for (long i = 0; i < *(long *)rounds; i++) {
+		reap(start(drop_in_child, NULL));
+		reap(start_raw(drop_in_child, NULL));
+		check_equal("geteuid of a parent", wrappers.geteuid(), 0);
+		reap((pid_t)raw_spawn(SYS_vfork, 0, 0, 0, 0, 0, drop_vforked, NULL));
+		check_equal("geteuid after vfork", wrappers.geteuid(), 0);
+		run_threads(1, drop_in_thread, NULL);
+		check_equal("geteuid besides a thread", wrappers.geteuid(), 0);
+		check_times(CHECKS);
+	}
+	spin_settle(&spin);
+	spin_end(&spin);
+}
+
 static void exec_changed(void *unused)
 {
 	(void)unused;
@@ -197,6 +302,8 @@ void scenario_creds(long number, const char *text)
 		reap(start(exec_changed, NULL));
 	}
 	number *= 10;
+	reap(start(replace_without_change, &number));
+	reap(start(let_children_drop, &number));
 	reap(start(many_alone, &number));
 	check_all();
 }

@@ -44,6 +44,9 @@ SCENARIO(scenario_errno);
 SCENARIO(scenario_passthrough);
 
 SCENARIO(scenario_creds);
+SCENARIO(scenario_creds_broadcast);
+SCENARIO(scenario_creds_exec);
+SCENARIO(scenario_creds_image);
 SCENARIO(scenario_creds_overlay);
 SCENARIO(scenario_pid_namespace);
 SCENARIO(scenario_within_pid_namespaces);
