@@ -53,6 +53,9 @@ SCENARIO(scenario_within_pid_namespaces);
 SCENARIO(scenario_pid_namespace_relations);
 SCENARIO(scenario_user_namespace);
 SCENARIO(scenario_setns);
+SCENARIO(scenario_id_maps);
+SCENARIO(scenario_id_maps_nested);
+SCENARIO(scenario_own_id_map);
 
 SCENARIO(scenario_seccomp_inherited);
 SCENARIO(scenario_seccomp_after);
