@@ -11,6 +11,8 @@ export LIBDIR
 # What a bare Debian lacks: to build, and to test.
 PACKAGES = gcc libc6-dev clang llvm libelf-dev zlib1g-dev pkg-config \
 	strace linux-perf
+# And to boot other kernels.
+VM_PACKAGES = busybox-static cpio e2fsprogs kmod mmdebstrap xz-utils zstd
 
 RELEASE = target/release
 PROGRAMS = target/programs
@@ -19,7 +21,7 @@ CFLAGS_PROGRAMS = -std=gnu11 -O2 -Wall -Wextra -Werror -pthread
 BRACKET = $(wildcard tests/programs/bracket/*.[ch]) tests/programs/real.h
 
 .DEFAULT_GOAL := build
-.PHONY: build rust programs packages demo test check bench bench-apps install clean help
+.PHONY: build rust programs packages demo test check vm-test bench bench-apps install clean help
 
 build: rust ## Build the loader and the library (the default)
 
@@ -42,7 +44,7 @@ packages:
 	fi
 
 programs: rust $(CALLS:%=$(PROGRAMS)/%) $(CALLS:%=$(PROGRAMS)/%-wrapped) \
-	$(PROGRAMS)/bracket $(PROGRAMS)/locked $(PROGRAMS)/own_gettid $(PROGRAMS)/lying.so $(PROGRAMS)/empty.so
+	$(PROGRAMS)/getpid-secure $(PROGRAMS)/bracket $(PROGRAMS)/locked $(PROGRAMS)/own_gettid $(PROGRAMS)/lying.so $(PROGRAMS)/empty.so
 
 $(PROGRAMS):
 	mkdir -p $@
@@ -52,6 +54,10 @@ $(CALLS:%=$(PROGRAMS)/%): $(PROGRAMS)/%: tests/programs/identity.c tests/program
 
 $(CALLS:%=$(PROGRAMS)/%-wrapped): $(PROGRAMS)/%-wrapped: tests/programs/identity.c tests/programs/real.h | $(PROGRAMS) rust
 	$(CC) $(CFLAGS_PROGRAMS) -DCALL=$* $< -o $@ -L$(RELEASE) -lbysyscall -Wl,--wrap=$* -Wl,-rpath,$(abspath $(RELEASE))
+
+# For a set-uid program ld.so looks in no place that the environment names; this is where the tests put the library.
+$(PROGRAMS)/getpid-secure: tests/programs/identity.c tests/programs/real.h | $(PROGRAMS) rust
+	$(CC) $(CFLAGS_PROGRAMS) -DCALL=getpid $< -o $@ -L$(RELEASE) -lbysyscall -Wl,--wrap=getpid -Wl,-rpath,/run/under-test
 
 $(PROGRAMS)/bracket: $(BRACKET) | $(PROGRAMS)
 	$(CC) $(CFLAGS_PROGRAMS) $(filter %.c,$^) -o $@ -ldl
@@ -71,6 +77,11 @@ demo: programs ## Show what it gains: getpid ten million times, without and with
 
 test: programs ## Run all tests (root)
 	$(CARGO) test --release --locked
+
+vm-test: PACKAGES += $(VM_PACKAGES)
+vm-test: programs ## Run all tests in guests of Debian's kernels (root); KERNELS="6.1 6.12 7.2" TEST=name ARGS=--help
+	@$(CARGO) build --release --locked --quiet --package bysyscall-tests --bin vm-test
+	@$(RELEASE)/vm-test $(KERNELS) $(TEST:%=--test %) $(ARGS)
 
 check: packages ## Check formatting and lints
 	$(CARGO) fmt --all --check

@@ -5,13 +5,15 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use bysyscall_tests::patience;
 use bysyscall_tests::process::{count_calls, output, succeed, text};
+use bysyscall_tests::selection::skip;
 use libtest_mimic::Trial;
 
 use crate::fixture::{as_nobody, ensure_success, is_attached, library, path, plain, start, trial};
 
 /// No scenario takes as long, by far; a hung one is ended.
-const TIME_LIMIT: &str = "120";
+const TIME_LIMIT: u64 = 120;
 const SKIPPED: i32 = 77;
 
 /// A scenario that `bracket list` names.
@@ -46,11 +48,10 @@ pub fn trials() -> Result<Vec<Trial>> {
     for scenario in scenarios()? {
         // Only a kernel that takes fexit can notice it; without, the test names what is missing.
         let refused = scenario.name == "user-dispatch-raw" && !dispatch_is_noticed;
-        let kind = if refused { "needs fexit/set_syscall_user_dispatch" } else { "" };
         let name = scenario.name.as_str();
         let mut add = |user: &str, command: Command| {
             let trial = trial(format!("bracket::{user}::{name}"), move || run(command));
-            trials.push(trial.with_kind(kind).with_ignored_flag(refused));
+            trials.push(if refused { skip(trial, "fexit", (5, 19)) } else { trial });
         };
         add("root", command(&scenario, (name == "migrate").then_some("60")));
         if !scenario.needs_root {
@@ -68,7 +69,8 @@ pub fn trials() -> Result<Vec<Trial>> {
 /// The scenario with the library preloaded, ended if it hangs.
 fn command(scenario: &Scenario, number: Option<&str>) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["--signal=KILL", TIME_LIMIT]).arg(path("bracket")).arg(&scenario.name);
+    let limit = patience::seconds(TIME_LIMIT).as_secs().to_string();
+    command.args(["--signal=KILL", &limit]).arg(path("bracket")).arg(&scenario.name);
     if scenario.needs_library {
         command.arg(library());
     }

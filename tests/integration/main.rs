@@ -4,14 +4,13 @@
 
 mod bracket;
 mod cli;
-mod fixture;
 mod library;
 mod lifecycle;
 mod sharing;
 
 use std::process::ExitCode;
 
-use bysyscall_tests::namespace;
+use bysyscall_tests::{fixture, namespace, selection};
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
@@ -38,5 +37,6 @@ fn trials() -> anyhow::Result<Vec<Trial>> {
     trials.extend(sharing::trials());
     trials.extend(bracket::trials()?);
     trials.extend(lifecycle::trials());
+    selection::retain(&mut trials);
     Ok(trials)
 }

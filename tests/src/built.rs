@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-/// The top of the repository.
+/// The top of the repository; in a guest of the kernel lab, of what it has of it.
 pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    match std::env::var_os("BYSYSCALL_REPOSITORY") {
+        Some(path) => PathBuf::from(path),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join(".."),
+    }
 }
 
 /// Something that the build has made, by its path below `target/`.

@@ -2,6 +2,9 @@
 //! What the tests, the demo and the benchmarks share.
 
 pub mod built;
+pub mod fixture;
 pub mod namespace;
+pub mod patience;
 pub mod process;
+pub mod selection;
 pub mod symbols;

@@ -5,15 +5,16 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use bysyscall_abi::{HOLD_DIR, LINKS_DIR, PIN_DIR, PUBLIC_DIR};
-use bysyscall_tests::process::{output, text};
-use bysyscall_tests::{built, process};
 use libtest_mimic::{Failed, Trial};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+use crate::process::{output, text};
+use crate::{built, patience, process};
 
 /// On the tmpfs of the namespace, so that it is gone with it. The checkout may
 /// lie where only root can look.
@@ -155,12 +156,12 @@ pub fn finish(what: &str, child: Child) -> Result<String> {
     Ok(text(&output.stdout))
 }
 
-/// Waits until a condition holds, at most ten seconds.
+/// Waits until a condition holds, but not for ever.
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + patience::seconds(10);
     while !condition()? {
         ensure!(Instant::now() < deadline, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(std::time::Duration::from_millis(10));
     }
     Ok(())
 }

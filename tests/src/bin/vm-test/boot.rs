@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! The boots of each kernel, and what is run in each.
+
+use crate::kernel::Kernel;
+
+/// What is run in a guest.
+#[derive(Clone, Debug)]
+pub enum Selection {
+    /// All tests, but not those for a kernel that refuses us.
+    All,
+    /// Tests with this in their names.
+    Named(String),
+    /// These scenarios of the bracket tests, by parts of their names.
+    Bracket(Vec<String>),
+    /// The loader must refuse to start and say these words.
+    Refusal(&'static str),
+}
+
+/// One start of a guest.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    /// What it is called.
+    pub name: &'static str,
+    /// Number of CPUs.
+    pub cpus: u32,
+    /// Whether the CPUs have `rdpid`.
+    pub rdpid: bool,
+    /// The kernel's lockdown state.
+    pub lockdown: &'static str,
+    /// What is run.
+    pub selection: Selection,
+}
+
+/// All boots of a kernel. The first one is that for single tests.
+pub fn boots(kernel: &Kernel) -> Vec<Boot> {
+    let scenarios =
+        |names: &[&str]| Selection::Bracket(names.iter().map(|name| format!("::{name}")).collect());
+    let core = || scenarios(&["threads", "migrate", "fork-storm", "churn", "creds", "load"]);
+    let main =
+        Boot { name: "main", cpus: 2, rdpid: true, lockdown: "none", selection: Selection::All };
+    if kernel.version < (5, 19) {
+        let selection = Selection::Refusal("task local storage for tracing programs (Linux 5.12)");
+        return vec![Boot { selection, ..main }];
+    }
+    let confidentiality = Selection::Refusal("lockdown=confidentiality");
+    vec![
+        main.clone(),
+        Boot { name: "integrity", lockdown: "integrity", selection: core(), ..main.clone() },
+        Boot {
+            name: "confidentiality",
+            lockdown: "confidentiality",
+            selection: confidentiality,
+            ..main.clone()
+        },
+        Boot { name: "no-rdpid", rdpid: false, selection: core(), ..main.clone() },
+        Boot { name: "1-cpu", cpus: 1, selection: core(), ..main.clone() },
+        Boot { name: "4-cpus", cpus: 4, selection: core(), ..main },
+    ]
+}
+
+impl Boot {
+    /// The commands that the guest runs.
+    pub fn plan(&self, time_scale: u32) -> String {
+        let Self { cpus, rdpid, lockdown, .. } = self;
+        let lab = format!(
+            "LAB_CPUS={cpus} LAB_RDPID={rdpid} LAB_LOCKDOWN={lockdown} /lab/target/lab/lab --color never"
+        );
+        let integration = "/lab/target/lab/integration --color never";
+        let commands = match &self.selection {
+            Selection::All => vec![integration.to_owned(), format!("{lab} --skip refusal::")],
+            Selection::Named(name) => {
+                vec![format!("{integration} -- '{name}'"), format!("{lab} -- '{name}'")]
+            }
+            Selection::Bracket(names) => {
+                let names = names.join(" ");
+                vec![
+                    format!("{lab} guest::"),
+                    format!("BYSYSCALL_TESTS='{names}' {integration} bracket::"),
+                ]
+            }
+            Selection::Refusal(words) => {
+                vec![format!("{lab} guest::"), format!("LAB_REFUSAL='{words}' {lab} refusal::")]
+            }
+        };
+        let scale = format!("BYSYSCALL_TEST_TIME_SCALE={time_scale}");
+        commands.iter().map(|command| format!("{scale} {command}\n")).collect()
+    }
+
+    /// The commands of a guest that is there for a person.
+    pub const SHELL: &str =
+        "stty -F /dev/ttyS1 sane; cd; setsid --ctty --wait bash --login <>/dev/ttyS1 >&0 2>&1\n";
+}

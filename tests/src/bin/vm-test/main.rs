@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! `make vm-test`: the tests in guests of the kernels that Debian ships.
+
+mod boot;
+mod cache;
+mod command;
+mod console;
+mod debian;
+mod image;
+mod kernel;
+mod qemu;
+mod results;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
+
+use boot::{Boot, Selection};
+use cache::Cache;
+use kernel::{KERNELS, Kernel};
+use qemu::{Emulator, Guest};
+use results::Tally;
+
+/// Boots Debian's kernels in QEMU and runs the tests there.
+#[derive(Parser)]
+#[command(name = "vm-test")]
+struct Arguments {
+    /// Kernels: 5.10, 6.1, 6.12, 7.2 [default: all]
+    kernels: Vec<String>,
+    /// Only tests with this in their name, in the first boot of each kernel
+    #[arg(long, value_name = "NAME")]
+    test: Option<String>,
+    /// Only these boots; `list` lists them
+    #[arg(long = "boot", value_name = "BOOT")]
+    boots: Vec<String>,
+    /// Only the bracket tests, in the first boot of each kernel
+    #[arg(long, conflicts_with = "test")]
+    core: bool,
+    /// A root shell in a guest instead of tests; the guest ends with it
+    #[arg(long, conflicts_with_all = ["test", "core"])]
+    shell: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("vm-test: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all went well.
+fn run(arguments: &Arguments) -> Result<bool> {
+    let kernels = choose_kernels(&arguments.kernels)?;
+    if arguments.boots.iter().any(|name| name == "list") {
+        for kernel in kernels {
+            let names: Vec<&str> = boot::boots(kernel).iter().map(|boot| boot.name).collect();
+            println!("{}: {}", kernel.name, names.join(" "));
+        }
+        return Ok(true);
+    }
+    ensure!(rustix::process::geteuid().is_root(), "it needs root, to build file systems");
+    let cache = Cache::open()?;
+    let _scratch = command::clean_up_when_interrupted(cache.scratch())?;
+
+    let programs = image::build_tests()?;
+    let payload = image::payload(&cache, &programs)?;
+    let emulator = Emulator::choose(&cache)?;
+    let mut total = Tally::default();
+    let mut summary = Vec::new();
+    for kernel in kernels {
+        let begin = Instant::now();
+        let boots = choose_boots(kernel, arguments)?;
+        if boots.is_empty() {
+            continue;
+        }
+        let guest = Guest::prepare(&cache, &emulator, kernel, &payload)?;
+        if arguments.shell {
+            return guest.shell(&boots[0]).map(|()| true);
+        }
+        let mut tally = Tally::default();
+        for boot in &boots {
+            tally += guest.run(boot)?;
+        }
+        summary.push(format!(
+            "{} ({}): {tally} in {}",
+            kernel.name,
+            guest.release(),
+            minutes(begin.elapsed())
+        ));
+        total += tally;
+    }
+    ensure!(!summary.is_empty(), "no kernel has a boot of this name");
+    println!("\n{}\nin sum: {total}", summary.join("\n"));
+    if arguments.test.is_some() && total.tests() == 0 {
+        bail!("no test has this in its name");
+    }
+    Ok(total.is_success())
+}
+
+fn choose_kernels(names: &[String]) -> Result<Vec<&'static Kernel>> {
+    let known = |name: &String| {
+        let found = KERNELS.iter().find(|kernel| kernel.name == *name);
+        found.with_context(|| {
+            let names: Vec<&str> = KERNELS.iter().map(|kernel| kernel.name).collect();
+            format!("no kernel {name}; there are {}", names.join(", "))
+        })
+    };
+    if names.is_empty() { Ok(KERNELS.iter().collect()) } else { names.iter().map(known).collect() }
+}
+
+fn choose_boots(kernel: &Kernel, arguments: &Arguments) -> Result<Vec<Boot>> {
+    let mut boots = boot::boots(kernel);
+    for name in &arguments.boots {
+        ensure!(
+            KERNELS.iter().any(|kernel| boot::boots(kernel).iter().any(|boot| boot.name == name)),
+            "no boot {name}; `--boot list` lists them"
+        );
+    }
+    if !arguments.boots.is_empty() {
+        boots.retain(|boot| arguments.boots.iter().any(|name| name == boot.name));
+    } else if arguments.test.is_some() || arguments.core || arguments.shell {
+        boots.truncate(1);
+    }
+    for boot in &mut boots {
+        if arguments.core {
+            boot.selection = Selection::Bracket(vec![String::new()]);
+        }
+        if let Some(name) = &arguments.test {
+            boot.selection = Selection::Named(name.clone());
+        }
+    }
+    Ok(boots)
+}
+
+fn minutes(time: Duration) -> String {
+    format!("{}:{:02} min", time.as_secs() / 60, time.as_secs() % 60)
+}
