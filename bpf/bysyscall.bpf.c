@@ -231,8 +231,8 @@ static __always_inline __u32 unsettled(struct task_struct *task, const struct re
  * The second look also covers a caller that was preempted after the first one.
  *
  * The exchange fails if somebody has written meanwhile: flags were taken away,
- * or we were preempted and the cell was described anew when we came back.
- * Either way it is right as it is, and the count never goes back.
+ * or we were preempted and the cell was described anew when we came back, with
+ * values that ours have now replaced.
  */
 static __always_inline void publish(struct bysyscall_cell *cell, struct cpu_state *state,
 				    struct task_struct *task, struct task_struct *leader,
@@ -259,8 +259,9 @@ static __always_inline void publish(struct bysyscall_cell *cell, struct cpu_stat
 	}
 	state->process = identity(leader);
 	state->parent = identity(relations.parent);
-	__sync_val_compare_and_swap(&cell->state, old, count << BYSYSCALL_COUNT_SHIFT | flags);
-	if (allowed(task, mark, state) != first || flags & unsettled(task, &relations))
+	if (__sync_val_compare_and_swap(&cell->state, old,
+					count << BYSYSCALL_COUNT_SHIFT | flags) != old ||
+	    allowed(task, mark, state) != first || flags & unsettled(task, &relations))
 		withdraw(cell);
 }
 
@@ -493,10 +494,29 @@ int BPF_PROG(bysys_creds)
 	return 0;
 }
 
+/* Guards each change of a parent; kernel/fork.c. 0 if the kernel does not tell where it is. */
+extern const void tasklist_lock __ksym __weak;
+
+/*
+ * Whether an exiting thread may have children. Others' come to a thread that is
+ * not yet marked as exiting, while tasklist_lock is held; so if nobody holds it
+ * after the mark, which do_exit() has set before an atomic operation, the list is whole.
+ */
+static __always_inline bool may_be_a_parent(struct task_struct *task)
+{
+	__u8 held = 1;
+
+	if (&tasklist_lock && bpf_core_field_exists(rwlock_t, raw_lock.wlocked))
+		bpf_probe_read_kernel(&held, sizeof(held),
+				      (const void *)&tasklist_lock +
+					      bpf_core_field_offset(rwlock_t, raw_lock.wlocked));
+	return held || identity(*(struct list_head *volatile *)&task->children.next) !=
+			       identity(&task->children);
+}
+
 /*
  * Before the kernel gives the children of a thread another parent (kernel/exit.c,
- * forget_original_parent), and after it has marked the thread as exiting. Once
- * it is marked no other thread's children come to it.
+ * forget_original_parent), and after it has marked the thread as exiting.
  */
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(bysys_exit, struct task_struct *task)
@@ -510,11 +530,11 @@ int BPF_PROG(bysys_exit, struct task_struct *task)
 
 /*
  * The group leader whose process group or session change_pid() changes: its
- * first argument, or its second since Linux 6.15, when the type is no longer it.
+ * first argument of three or, since Linux 6.15, its second of four.
  */
 static __always_inline __u64 regrouped(__u64 *arguments)
 {
-	return arguments[1] <= PIDTYPE_SID ? arguments[0] : arguments[1];
+	return bpf_get_func_arg_cnt(arguments) == 3 ? arguments[0] : arguments[1];
 }
 
 /*

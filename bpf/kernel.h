@@ -129,10 +129,17 @@ struct list_head {
 
 /* include/linux/sched/signal.h */
 struct signal_struct {
-	int nr_threads;
-	unsigned int is_child_subreaper : 1;
 	struct pid *pids[PIDTYPE_MAX];
 };
+
+/* include/asm-generic/qrwlock_types.h; PREEMPT_RT has another rwlock_t. */
+struct qrwlock {
+	__u8 wlocked;
+};
+
+typedef struct {
+	struct qrwlock raw_lock;
+} rwlock_t;
 
 /* include/linux/sched.h: a bit of task_struct.flags */
 #define PF_EXITING 0x00000004

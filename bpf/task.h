@@ -82,20 +82,6 @@ static __always_inline bool is_exiting(struct task_struct *task)
 }
 
 /*
- * Whether an exiting thread may have children, or be given those of another
- * one that exits at this moment: of its process, or below it where it is a reaper.
- * Its own list then may not yet tell.
- */
-static __always_inline bool may_be_a_parent(struct task_struct *task)
-{
-	struct signal_struct *process = task->signal;
-
-	return identity(task->children.next) != identity(&task->children) ||
-	       process->nr_threads > 1 || BPF_CORE_READ_BITFIELD(process, is_child_subreaper) ||
-	       number_for(task->thread_pid, task->thread_pid) == 1;
-}
-
-/*
  * kernel/user_namespace.c, from_kuid(), for maps of up to five extents.
  * An id that the map lacks would read as the overflow id, which the
  * administrator can set, so it counts as unknown like a map not yet written.

@@ -6,10 +6,12 @@ use std::io;
 use std::mem::offset_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use bysyscall_abi::{Control, HOOKS, Hook, Service, wrappers_kept_right_by};
 use libbpf_rs::{
     Link, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, PrintLevel, Program, ProgramMut,
@@ -47,6 +49,8 @@ const CPUS: &str = "bysys_cpus";
 /// The hook that must see a task being made before those after it are attached:
 /// what it finds out tells bysys_switch whom they leave preempted.
 const NEWTASK: &str = "bysys_newtask";
+/// The hook on a function so small that it is asked whether it is called.
+const REGROUP: &str = "bysys_regroup";
 /// The map with what the service knows of itself.
 pub const SERVICE: &str = "bysys_service";
 
@@ -119,7 +123,42 @@ fn load(hooks: u32, with_others: bool) -> Result<Object> {
 /// Whether the kernel takes a hook: loads and attaches it alone, and lets go.
 pub fn probe(hook: &Hook) -> Result<()> {
     let object = load(1 << hook.bit, false)?;
-    program(&object, hook.name)?.attach().map(drop).map_err(explain)
+    let link = program(&object, hook.name)?.attach().map_err(explain)?;
+    if hook.name == REGROUP {
+        let before = regroupings(&object)?;
+        make_a_session()?;
+        // A kernel built with link-time optimization may have a copy of the function elsewhere.
+        ensure!(
+            regroupings(&object)? != before,
+            "the kernel begins sessions without calling this function"
+        );
+    }
+    drop(link);
+    Ok(())
+}
+
+/// How many changes of process groups and sessions the hook has seen.
+fn regroupings(object: &Object) -> Result<u32> {
+    let bss = object.maps().find(|map| map.name().to_string_lossy().ends_with(".bss"));
+    let bss = bss.context("no .bss")?.lookup(&0u32.to_ne_bytes(), MapFlags::ANY)?;
+    let bytes = bss.as_deref().and_then(|bytes| {
+        bytes.get(offset_of!(types::bss, regroupings_begun)..)?.first_chunk::<4>()
+    });
+    Ok(u32::from_ne_bytes(*bytes.context(".bss is too short")?))
+}
+
+/// Has a child begin a session.
+fn make_a_session() -> Result<()> {
+    let mut command = Command::new("/proc/self/exe");
+    // SAFETY: setsid is async-signal-safe and touches no memory; it is all that runs before the exec.
+    unsafe { command.pre_exec(|| rustix::process::setsid().map(drop).map_err(io::Error::from)) };
+    command
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .map(drop)
+        .context("cannot run a child")
 }
 
 fn program<'obj>(object: &'obj Object, name: &str) -> Result<ProgramMut<'obj>> {
