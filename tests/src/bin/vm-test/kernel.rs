@@ -34,7 +34,7 @@ pub const KERNELS: [Kernel; 4] = [
 ];
 
 /// Change it with what is built here.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
 /// What must be there before the drives are.
 const EARLY_MODULES: [&str; 3] = ["virtio_pci", "virtio_blk", "ext4"];
 
@@ -104,8 +104,14 @@ fn extract_early(tree: &Path, release: &str, early: &Path) -> Result<()> {
     let mut modprobe = Command::new("modprobe");
     modprobe.arg("--dirname").arg(tree).args(["--set-version", release]);
     let steps = output(modprobe.args(["--show-depends", "--all"]).args(EARLY_MODULES))?;
-    for (number, path) in steps.lines().filter_map(|line| line.strip_prefix("insmod ")).enumerate()
-    {
+    let mut paths: Vec<&str> = Vec::new();
+    // Each of the modules comes with all that it needs.
+    for path in steps.lines().filter_map(|line| line.strip_prefix("insmod ")) {
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    for (number, path) in paths.into_iter().enumerate() {
         let path = Path::new(path.trim());
         let name = path.file_name().context("a module has a name")?.to_string_lossy();
         let (stem, _) = name.split_once(".ko").context("a module is a .ko")?;

@@ -208,7 +208,9 @@ impl<'a> Guest<'a> {
         let stdout = running.child.stdout.take().context("no standard output")?;
         let mut results = Results::new(self.kernel.version);
         let mut problem = watch(stdout, |line| {
-            println!("{prefix} | {line}");
+            if !line.is_empty() {
+                println!("{prefix} {:4} s | {line}", begin.elapsed().as_secs());
+            }
             if let Some(problem) = results.take(line) {
                 println!("{prefix} | {problem}");
             }
