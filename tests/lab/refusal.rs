@@ -6,7 +6,7 @@ use std::env;
 
 use anyhow::{Context, Result, ensure};
 use bysyscall_tests::fixture::{ensure_no_traces, loader, preloaded, trial};
-use bysyscall_tests::process::{output, succeed, text};
+use bysyscall_tests::process::{output as run, succeed, text};
 use libtest_mimic::Trial;
 
 pub fn trials() -> Vec<Trial> {
@@ -18,12 +18,13 @@ pub fn trials() -> Vec<Trial> {
 
 fn names_what_is_missing() -> Result<()> {
     let words = env::var("LAB_REFUSAL").context("LAB_REFUSAL")?;
-    let output = output(&mut loader(&["start"]))?;
+    let output = run(&mut loader(&["start"]))?;
     let said = text(&output.stderr);
     ensure!(output.status.code() == Some(1), "{}: {said}", output.status);
     ensure!(said.contains(&words), "does not say `{words}`: {said}");
     ensure_no_traces()?;
-    ensure!(loader(&["status"]).status()?.code() == Some(3), "status does not exit with 3");
+    let status = run(&mut loader(&["status"]))?.status;
+    ensure!(status.code() == Some(3), "status exits with {status}");
     Ok(())
 }
 

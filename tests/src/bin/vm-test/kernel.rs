@@ -34,7 +34,7 @@ pub const KERNELS: [Kernel; 4] = [
 ];
 
 /// Change it with what is built here.
-const RECIPE: &str = "2";
+const RECIPE: &str = "3";
 /// What must be there before the drives are.
 const EARLY_MODULES: [&str; 3] = ["virtio_pci", "virtio_blk", "ext4"];
 
@@ -79,23 +79,20 @@ fn unpack(suite: &Suite, packages: &[Package], dir: &Path) -> Result<()> {
     let tree = dir.join("tree");
     fs::create_dir(&tree)?;
     suite.unpack(packages, &tree)?;
-    let vmlinuz = files(&tree.join("boot"))?
-        .into_iter()
-        .find(|path| {
-            path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"vmlinuz-"))
-        })
-        .context("no kernel in its package")?;
-    let name = vmlinuz.file_name().unwrap_or_default().to_string_lossy();
-    let release = name.trim_start_matches("vmlinuz-");
-    // Before bookworm's successor the modules were in /lib, where modprobe looks.
+    // Up to bookworm the modules are in /lib, where modprobe looks.
     if !tree.join("lib").exists() {
         symlink("usr/lib", tree.join("lib"))?;
     }
-    output(Command::new("depmod").arg("--basedir").arg(&tree).arg(release))?;
-    extract_early(&tree, release, &dir.join("early"))?;
+    let modules = files(&tree.join("lib/modules"))?.pop().context("no modules in the packages")?;
+    let release = modules.file_name().context("a directory has a name")?.to_string_lossy();
+    // Beside its modules in later packages.
+    let places = [tree.join(format!("boot/vmlinuz-{release}")), modules.join("vmlinuz")];
+    let vmlinuz = places.iter().find(|path| path.exists()).context("no kernel in the packages")?;
+    output(Command::new("depmod").arg("--basedir").arg(&tree).arg(&*release))?;
+    extract_early(&tree, &release, &dir.join("early"))?;
     image::make(&tree.join("lib/modules"), &dir.join("modules.ext4"), 0)?;
-    fs::rename(&vmlinuz, dir.join("vmlinuz"))?;
-    fs::write(dir.join("release"), release)?;
+    fs::rename(vmlinuz, dir.join("vmlinuz"))?;
+    fs::write(dir.join("release"), &*release)?;
     Ok(fs::remove_dir_all(&tree)?)
 }
 
