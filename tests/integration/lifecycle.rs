@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bysyscall_abi::{HOLD_DIR, HOOKS, LINKS_DIR, PIN_DIR, PUBLIC_DIR};
+use bysyscall_tests::patience;
 use bysyscall_tests::process::{output, succeed, text};
 use libbpf_rs::query::{LinkInfoIter, ProgInfoIter};
 use libtest_mimic::Trial;
@@ -82,7 +83,8 @@ fn stop_detaches_at_once() -> Result<()> {
 
 /// The next start must do, whatever a killed start or stop has left.
 fn killed_at_every_step_under_load() -> Result<()> {
-    const STEPS: u32 = 40;
+    // Fewer where each takes longer.
+    let steps = 40 / patience::scale().min(4);
     start()?;
     let child = load(30)?;
     for command in ["start", "stop"] {
@@ -94,14 +96,14 @@ fn killed_at_every_step_under_load() -> Result<()> {
         };
         succeed(&mut loader(&[command]))?;
         let whole = begin.elapsed();
-        for step in 0..STEPS {
+        for step in 0..steps {
             if command == "start" {
                 stop()?
             } else {
                 start()?
             };
             let mut victim = spawn(loader(&[command]))?;
-            sleep(whole * step / STEPS);
+            sleep(whole * step / steps);
             send(&victim, Signal::KILL)?;
             victim.wait()?;
             // Processes that start now are either served or make real calls.

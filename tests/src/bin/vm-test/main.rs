@@ -12,9 +12,10 @@ mod qemu;
 mod results;
 
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Parser;
 
 use boot::{Boot, Selection};
@@ -38,6 +39,9 @@ struct Arguments {
     /// Only the bracket tests, in the first boot of each kernel
     #[arg(long, conflicts_with = "test")]
     core: bool,
+    /// How many guests run at once
+    #[arg(long, value_name = "NUMBER", default_value_t = 2)]
+    jobs: usize,
     /// A root shell in a guest instead of tests; the guest ends with it
     #[arg(long, conflicts_with_all = ["test", "core"])]
     shell: bool,
@@ -83,10 +87,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
         if arguments.shell {
             return guest.shell(&boots[0]).map(|()| true);
         }
-        let mut tally = Tally::default();
-        for boot in &boots {
-            tally += guest.run(boot)?;
-        }
+        let tally = run_boots(&guest, boots, arguments.jobs)?;
         summary.push(format!(
             "{} ({}): {tally} in {}",
             kernel.name,
@@ -101,6 +102,30 @@ fn run(arguments: &Arguments) -> Result<bool> {
         bail!("no test has this in its name");
     }
     Ok(total.is_success())
+}
+
+/// Runs up to `jobs` guests at once: what one cannot do in parallel, two can.
+fn run_boots(guest: &Guest, mut boots: Vec<Boot>, jobs: usize) -> Result<Tally> {
+    boots.reverse();
+    let waiting = Mutex::new(boots);
+    let work = || -> Result<Tally> {
+        let mut tally = Tally::default();
+        loop {
+            let next = waiting.lock().map_err(|_| anyhow!("a thread has panicked"))?.pop();
+            match next {
+                Some(boot) => tally += guest.run(&boot)?,
+                None => return Ok(tally),
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
+        let mut sum = Tally::default();
+        for worker in workers {
+            sum += worker.join().map_err(|_| anyhow!("a thread has panicked"))??;
+        }
+        Ok(sum)
+    })
 }
 
 fn choose_kernels(names: &[String]) -> Result<Vec<&'static Kernel>> {
@@ -129,7 +154,7 @@ fn choose_boots(kernel: &Kernel, arguments: &Arguments) -> Result<Vec<Boot>> {
     }
     for boot in &mut boots {
         if arguments.core {
-            boot.selection = Selection::Bracket(vec![String::new()]);
+            boot.selection = Selection::Bracket(&["bracket::"]);
         }
         if let Some(name) = &arguments.test {
             boot.selection = Selection::Named(name.clone());
