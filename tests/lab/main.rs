@@ -4,6 +4,7 @@
 
 mod guest;
 mod refusal;
+mod service;
 
 use std::process::ExitCode;
 
@@ -19,7 +20,8 @@ fn main() -> ExitCode {
         eprintln!("lab tests: {error:#}");
         return ExitCode::FAILURE;
     }
-    let mut trials: Vec<Trial> = guest::trials().into_iter().chain(refusal::trials()).collect();
+    let mut trials: Vec<Trial> =
+        [guest::trials(), service::trials(), refusal::trials()].into_iter().flatten().collect();
     selection::retain(&mut trials);
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -29,6 +29,8 @@ pub struct Status {
     lockdown: String,
     /// Whether processes keep the hooks attached, whatever becomes of the pins.
     held: Option<bool>,
+    /// How processes ask on which CPU they are: `rdpid` or `lsl`.
+    cpu_number_by: Option<&'static str>,
     hooks: Vec<HookStatus>,
     wrappers: Vec<WrapperStatus>,
     registered: Option<Registered>,
@@ -123,6 +125,7 @@ pub fn collect() -> Result<Status> {
         kernel: kernel::release(),
         lockdown: kernel::lockdown(),
         held: service.map(is_held),
+        cpu_number_by: service.map(cpu_number_by),
         hooks,
         wrappers: wrappers.collect(),
         registered: service.map(|_| registered()).transpose()?,
@@ -131,6 +134,10 @@ pub fn collect() -> Result<Status> {
 
 fn is_held(service: &Service) -> bool {
     service.record_flags & bysyscall_abi::RECORD_HELD != 0
+}
+
+fn cpu_number_by(service: &Service) -> &'static str {
+    if service.record_flags & bysyscall_abi::RECORD_RDPID != 0 { "rdpid" } else { "lsl" }
 }
 
 /// What the kernel knows of the program behind a pinned link (`struct bpf_prog_info`).
@@ -191,6 +198,9 @@ impl fmt::Display for Status {
         }
         if self.held == Some(false) {
             writeln!(f, "no overlayfs: do not unmount {}", paths::links_dir().display())?;
+        }
+        if self.cpu_number_by == Some("lsl") {
+            writeln!(f, "the CPUs have no rdpid, so each answer takes a slower lsl")?;
         }
         let mut hooks = table(["HOOK", "ATTACHED TO", "STATE", "MISSED", "MEAN COST"]);
         for hook in &self.hooks {

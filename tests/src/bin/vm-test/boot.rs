@@ -82,7 +82,7 @@ impl Boot {
             Selection::Bracket(names) => {
                 let names = names.join(" ");
                 vec![
-                    format!("{lab} guest::"),
+                    format!("BYSYSCALL_TESTS='guest:: service::' {lab}"),
                     format!("BYSYSCALL_TESTS='{names}' {integration} bracket::"),
                 ]
             }
