@@ -132,11 +132,19 @@ fn mirror() -> Result<String> {
         .lines()
         .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
         .context("/etc/os-release names no suite")?;
+    // apt tells only of lists that it has.
+    if let Some(uri) = mirror_of(own)? {
+        return Ok(uri);
+    }
+    output(Command::new("apt-get").args(["-qq", "update"]))?;
+    mirror_of(own)?.with_context(|| format!("apt does not know where {own} is"))
+}
+
+fn mirror_of(suite: &str) -> Result<Option<String>> {
     let format = "$(CREATED_BY) $(RELEASE) $(COMPONENT) $(REPO_URI)";
     let targets = output(Command::new("apt-get").args(["indextargets", "--format", format]))?;
-    let wanted = format!("Packages {own} main ");
-    let uri = targets.lines().find_map(|line| line.strip_prefix(&wanted));
-    uri.map(str::to_owned).with_context(|| format!("apt does not know where {own} is"))
+    let wanted = format!("Packages {suite} main ");
+    Ok(targets.lines().find_map(|line| line.strip_prefix(&wanted)).map(str::to_owned))
 }
 
 fn acquire_options() -> Result<String> {
