@@ -60,7 +60,7 @@ static const struct scenario scenarios[] = {
 	{"errno", scenario_errno, 1000, "rounds", ANYONE, NULL},
 	{"passthrough", scenario_passthrough, 500, "rounds", ANYONE, NULL},
 	{"creds", scenario_creds, 2, "rounds of each kind", ROOT, NULL},
-	{"creds-broadcast", scenario_creds_broadcast, 200, "changes", ROOT, NULL},
+	{"creds-broadcast", scenario_creds_broadcast, 100, "changes", ROOT, NULL},
 	{"creds-exec", scenario_creds_exec, 3, "rounds", ROOT, NULL},
 	{"creds-overlay", scenario_creds_overlay, 2, "seconds", ROOT, NULL},
 	{"pid-namespace", scenario_pid_namespace, 200, "rounds in each process", ROOT, NULL},

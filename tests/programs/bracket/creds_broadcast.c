@@ -19,7 +19,7 @@
 #include "scenario.h"
 
 #define WATCHERS 3
-#define CHECKS_IN_A_ROW 20
+#define CHECKS_IN_A_ROW 5
 #define FIRST_ID 1000
 
 struct ids {
