@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! Programs that change who they are: by bits and capabilities of a file, and
+//! by the programs that a system has for it.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use bysyscall_tests::fixture::{ensure_success, library, path, start, trial};
+use bysyscall_tests::process::{output, succeed, text};
+use libtest_mimic::Trial;
+
+use crate::support::{
+    ASKED_AT_LEAST, Answers, ROOT, Scratch, TESTER, ensure_checks, most_bypassed, script, set_mode,
+};
+
+/// A group that `tester` may change to.
+const LAB_GROUP: u32 = 4242;
+
+/// A way to become another user that ends in `$CHECKS`.
+struct Change {
+    name: &'static str,
+    from: u32,
+    by: &'static str,
+    to: u32,
+    answers: Answers,
+}
+
+const fn kept(name: &'static str, from: u32, by: &'static str, to: u32) -> Change {
+    Change { name, from, by, to, answers: Answers::Bypassed }
+}
+
+const fn lost(name: &'static str, from: u32, by: &'static str, to: u32) -> Change {
+    Change { name, from, by, to, answers: Answers::Real }
+}
+
+/// Where the environment is kept the preload survives and answers are bypassed;
+/// set-uid programs and those that make a new environment lose it.
+const CHANGES: &[Change] = &[
+    kept("setpriv", ROOT, "setpriv --reuid=tester --regid=tester --init-groups $CHECKS", TESTER),
+    kept(
+        "setpriv-without-any-privilege",
+        ROOT,
+        "setpriv --reuid=tester --regid=tester --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all $CHECKS",
+        TESTER,
+    ),
+    // Then the real and the effective user differ when the program starts, as in a set-uid one.
+    lost("setpriv-real-user-only", ROOT, "setpriv --ruid=tester $CHECKS", TESTER),
+    kept("runuser", ROOT, "runuser -u tester -- $CHECKS", TESTER),
+    lost("runuser-login", ROOT, "runuser --login tester -c $CHECKS", TESTER),
+    kept("su", ROOT, "su tester -c $CHECKS", TESTER),
+    lost("su-login", ROOT, "su --login tester -c $CHECKS", TESTER),
+    kept("su-login-with-env", ROOT, "su --login tester -c \"env $AGAIN $CHECKS\"", TESTER),
+    lost("su-to-root", TESTER, "su -c $CHECKS", ROOT),
+    kept("su-to-root-with-env", TESTER, "su -c \"env $AGAIN $CHECKS 'creds 1'\"", ROOT),
+    lost("sudo", ROOT, "sudo -u tester $CHECKS", TESTER),
+    kept("sudo-with-env", ROOT, "sudo -u tester env $AGAIN $CHECKS", TESTER),
+    lost("sudo-to-root", TESTER, "sudo $CHECKS", ROOT),
+    kept("sudo-to-root-with-env", TESTER, "sudo env $AGAIN $CHECKS 'creds 1'", ROOT),
+    kept("sudo-there-and-back", ROOT, "sudo -u tester env $AGAIN sudo env $AGAIN $CHECKS", ROOT),
+    lost("newgrp", TESTER, "echo $CHECKS | newgrp lab", TESTER),
+    kept("newgrp-with-env", TESTER, "echo env $AGAIN $CHECKS | newgrp lab", TESTER),
+    kept("sg-with-env", TESTER, "sg lab -c \"env $AGAIN $CHECKS\"", TESTER),
+    kept("chroot", ROOT, "chroot --userspec=tester:tester / $CHECKS", TESTER),
+    kept(
+        "systemd-run",
+        ROOT,
+        "systemd-run --quiet --wait --pipe --uid=tester $SETENV $CHECKS",
+        TESTER,
+    ),
+    // This unit gets a filter, for which all calls are made for real.
+    lost(
+        "systemd-run-filtered",
+        ROOT,
+        "systemd-run --quiet --wait --pipe --uid=tester --property=SystemCallFilter=~kexec_load \
+         $SETENV $CHECKS",
+        TESTER,
+    ),
+    kept(
+        "systemd-run-private-users",
+        ROOT,
+        "systemd-run --quiet --wait --pipe --property=PrivateUsers=yes $SETENV $CHECKS",
+        ROOT,
+    ),
+];
+
+pub fn trials() -> Vec<Trial> {
+    let changes = CHANGES.iter().map(|it| trial(format!("privileges::{}", it.name), || change(it)));
+    let mut trials: Vec<Trial> = changes.collect();
+    for (name, bits) in [
+        ("set_uid", "chmod u+s"),
+        ("set_gid", "chmod g+s"),
+        ("file_capabilities", "setcap cap_setuid,cap_setgid=ep"),
+    ] {
+        trials.push(trial(format!("privileges::{name}"), move || is_inert_with(bits)));
+    }
+    trials
+}
+
+fn change(change: &Change) -> Result<()> {
+    let etc = Etc::new()?;
+    let output = ensure_checks(etc.seen_by(change.from, change.by), change.to, change.answers)?;
+    if change.by.contains(" lab") {
+        let said = text(&output.stdout);
+        ensure!(said.contains(&format!("Gid:{LAB_GROUP}\n")), "not in the group: {said}");
+    }
+    Ok(())
+}
+
+/// With these bits set on it, a program that has the library preloaded for all
+/// makes real calls, and right ones.
+fn is_inert_with(bits: &str) -> Result<()> {
+    start()?;
+    let etc = Etc::new()?;
+    etc.preload_for_all()?;
+    let program = Scratch::new("set-id")?;
+    fs::copy(path("bracket"), program.join("bracket"))?;
+    let run = |by: &str| -> Result<u64> {
+        let mut command = etc.seen_by(TESTER, by);
+        let output = output(command.env("PROGRAM", program.join("bracket")))?;
+        ensure_success(bits, &output)?;
+        ensure!(text(&output.stdout).contains(" 0 mismatches"), "{}", text(&output.stdout));
+        Ok(most_bypassed(&text(&output.stderr), "getpid"))
+    };
+    let runs = ["env --unset=LD_PRELOAD $PROGRAM single 300", "$PROGRAM single 300"];
+    for by in runs {
+        ensure!(run(by)? >= ASKED_AT_LEAST, "{by}: the library is not preloaded for all");
+    }
+    let set = format!("{bits} {}", program.join("bracket").display());
+    succeed(Command::new("sh").args(["-c", &set]))?;
+    for by in runs {
+        let most = run(by)?;
+        ensure!(most < ASKED_AT_LEAST, "{by}: bypassed {most} times in secure execution");
+    }
+    if bits == "chmod u+s" {
+        // Says that it needs root unless the bit has its effect.
+        run("$PROGRAM creds 1")?;
+    }
+    Ok(())
+}
+
+/// A layer over `/etc` that only the programs of one test see: in it `tester`
+/// may become root and change to a group.
+struct Etc(Scratch);
+
+impl Etc {
+    fn new() -> Result<Self> {
+        let etc = Self(Scratch::new("etc")?);
+        let append = |line: &'static str| move |content: &str| format!("{content}{line}");
+        etc.change("group", 0o644, append("lab:x:4242:tester\n"))?;
+        etc.change("gshadow", 0o600, append("lab:!::tester\n"))?;
+        etc.change("sudoers", 0o440, append("tester ALL=(ALL:ALL) NOPASSWD: ALL\n"))?;
+        etc.change("shadow", 0o600, without_password_of_root)?;
+        Ok(etc)
+    }
+
+    fn change(&self, name: &str, mode: u32, edit: impl Fn(&str) -> String) -> Result<()> {
+        let path = Path::new("/etc").join(name);
+        let content =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        fs::write(self.0.join(name), edit(&content))?;
+        set_mode(&self.0.join(name), mode)
+    }
+
+    /// As administrators preload a library for all programs, set-uid ones too.
+    fn preload_for_all(&self) -> Result<()> {
+        fs::write(self.0.join("ld.so.preload"), format!("{}\n", library().display()))?;
+        Ok(())
+    }
+
+    /// A script that is run by this user where the layer is mounted.
+    fn seen_by(&self, user: u32, text: &str) -> Command {
+        let mut command = script(
+            "exec unshare --mount sh -euc '
+                mount -t overlay -o lowerdir=$ETC:/etc overlay /etc
+                exec setpriv --reuid=$FROM --regid=$FROM --init-groups sh -euc \"$BY\"'",
+        );
+        command.env("ETC", self.0.join("")).env("FROM", user.to_string()).env("BY", text);
+        command
+    }
+}
+
+fn without_password_of_root(shadow: &str) -> String {
+    let line = |line: &str| {
+        let mut fields: Vec<&str> = line.split(':').collect();
+        if let ["root", password, ..] = fields.as_mut_slice() {
+            *password = "";
+        }
+        fields.join(":") + "\n"
+    };
+    shadow.lines().map(line).collect()
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! Running `checks.sh` in some place, as some user, and judging what it says.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, Result, ensure};
+use bysyscall_tests::fixture::{ensure_success, library, path, start, status};
+use bysyscall_tests::process::{output, text};
+
+pub const ROOT: u32 = 0;
+/// The user `tester` and the group of this name.
+pub const TESTER: u32 = 1000;
+/// `checks.sh` asks for each answer more often than this in the process that
+/// counts them; whatever else runs on the way there asks less often.
+pub const ASKED_AT_LEAST: u64 = 500;
+
+/// How a program is to come to its answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// From the cells, for each wrapper that is on.
+    Bypassed,
+    /// From the kernel.
+    Real,
+}
+
+/// Puts `checks.sh` beside what is under test.
+pub fn install() -> Result<()> {
+    let checks = path("checks.sh");
+    fs::write(&checks, include_str!("checks.sh"))?;
+    set_mode(&checks, 0o755)
+}
+
+/// A shell script, which ends at its first error. It has the library preloaded
+/// and finds in `$CHECKS` what to run, in `$AGAIN` how a program that has
+/// lost its environment gets the library back (`$SETENV`: the same as options),
+/// and in `$UNDER_TEST` all of it.
+pub fn script(text: &str) -> Command {
+    let preload = format!("LD_PRELOAD={}", library().display());
+    let mut command = Command::new("/bin/sh");
+    command.args(["-euc", text]).current_dir("/");
+    command.env("CHECKS", path("checks.sh"));
+    command.env("AGAIN", format!("{preload} BYSYSCALL_LOG=info"));
+    command.env("SETENV", format!("--setenv={preload} --setenv=BYSYSCALL_LOG=info"));
+    command.env("UNDER_TEST", path(""));
+    command.env("LD_PRELOAD", library()).env("BYSYSCALL_LOG", "info");
+    command
+}
+
+/// Has the command run by the user `tester`.
+pub fn as_tester(mut command: Command) -> Command {
+    command.uid(TESTER).gid(TESTER);
+    command.env("HOME", "/home/tester").env("USER", "tester").env("LOGNAME", "tester");
+    command
+}
+
+/// Runs a command that ends in `checks.sh`: it must have been run by this user,
+/// each answer must be right and be got in this way.
+pub fn ensure_checks(mut command: Command, uid: u32, answers: Answers) -> Result<Output> {
+    start()?;
+    let output = output(&mut command)?;
+    ensure_success("checks", &output)?;
+    let said = text(&output.stdout);
+    ensure!(said.contains(&format!("Uid:{uid}\n")), "not run as {uid}: {said}");
+    ensure!(said.ends_with("All checked.\n"), "not all was checked: {said}");
+    let log = text(&output.stderr);
+    for (wrapper, is_on) in wrappers()? {
+        let most = most_bypassed(&log, &wrapper);
+        let expected = is_on && answers == Answers::Bypassed;
+        ensure!(
+            (most >= ASKED_AT_LEAST) == expected,
+            "{wrapper}: expected {answers:?} answers, one process has bypassed {most}: {log}"
+        );
+    }
+    Ok(output)
+}
+
+/// Each wrapper, and whether it is on.
+fn wrappers() -> Result<Vec<(String, bool)>> {
+    let status = status()?;
+    let wrappers = status["wrappers"].as_array().context("no wrappers in the status")?;
+    let wrapper = |entry: &serde_json::Value| {
+        Some((entry["name"].as_str()?.to_owned(), entry["on"].as_bool()?))
+    };
+    wrappers.iter().map(|entry| wrapper(entry).with_context(|| format!("{entry}"))).collect()
+}
+
+/// What the processes whose log this is say how often they bypassed a call.
+pub fn bypassed<'a>(log: &'a str, wrapper: &'a str) -> impl Iterator<Item = u64> + 'a {
+    let count = move |line: &str| {
+        // A line of the program's own may have no end before ours begins.
+        let (_, rest) = line.split_once(&format!("{wrapper}: bypassed "))?;
+        rest.strip_suffix(" times")?.parse().ok()
+    };
+    log.lines().filter_map(count)
+}
+
+/// The most that one of them did.
+pub fn most_bypassed(log: &str, wrapper: &str) -> u64 {
+    bypassed(log, wrapper).max().unwrap_or(0)
+}
+
+/// Sets the permission bits of a file.
+pub fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .with_context(|| format!("cannot set the mode of {}", path.display()))
+}
+
+/// A directory on the disk, where set-uid bits count, for one test. It is gone afterwards.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Makes it, for everybody to enter.
+    pub fn new(name: &str) -> Result<Self> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let path = format!("/var/tmp/bysyscall-{name}-{}-{number}", std::process::id());
+        let path = PathBuf::from(path);
+        fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        let scratch = Self(path);
+        set_mode(&scratch.0, 0o755)?;
+        Ok(scratch)
+    }
+
+    /// Gives it to a user.
+    pub fn owned_by(self, uid: u32) -> Result<Self> {
+        chown(&self.0, Some(uid), Some(uid))?;
+        Ok(self)
+    }
+
+    /// Something in it.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed is gone with the guest.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
