@@ -16,12 +16,13 @@ VM_PACKAGES = busybox-static cpio e2fsprogs kmod mmdebstrap xz-utils zstd
 
 RELEASE = target/release
 PROGRAMS = target/programs
+OTHER_ABI = target/other-abi
 CALLS = getpid gettid getuid getgid
 CFLAGS_PROGRAMS = -std=gnu11 -O2 -Wall -Wextra -Werror -pthread
 BRACKET = $(wildcard tests/programs/bracket/*.[ch]) tests/programs/real.h
 
 .DEFAULT_GOAL := build
-.PHONY: build rust programs packages demo test check vm-test bench bench-apps install clean help
+.PHONY: build rust programs packages other-abi demo test check vm-test bench bench-apps install clean help
 
 build: rust ## Build the loader and the library (the default)
 
@@ -71,6 +72,17 @@ $(PROGRAMS)/lying.so: tests/programs/lying.c | $(PROGRAMS)
 $(PROGRAMS)/empty.so: | $(PROGRAMS)
 	$(CC) -shared -fPIC -x c /dev/null -o $@
 
+# A loader and a library with another ABI version, for the tests of an upgrade. They are built from a
+# copy, so that the sources know nothing of it; its header keeps its time, so that this builds once.
+other-abi: packages
+	mkdir -p $(OTHER_ABI)/source
+	cp --archive Cargo.toml Cargo.lock bpf crates tests $(OTHER_ABI)/source
+	awk '/define BYSYSCALL_ABI_VERSION/ { $$3 += 1 } 1' bpf/bysyscall.h >$(OTHER_ABI)/source/bpf/bysyscall.h
+	touch --reference=bpf/bysyscall.h $(OTHER_ABI)/source/bpf/bysyscall.h
+	$(CARGO) build --release --locked --manifest-path $(OTHER_ABI)/source/Cargo.toml --target-dir $(OTHER_ABI)/build \
+		--package bysyscall --package libbysyscall
+	install $(OTHER_ABI)/build/release/bysyscall $(OTHER_ABI)/build/release/libbysyscall.so $(OTHER_ABI)
+
 demo: programs ## Show what it gains: getpid ten million times, without and with bysyscall (root)
 	@$(CARGO) build --release --locked --quiet --package bysyscall-tests --bin demo
 	@$(RELEASE)/demo
@@ -79,7 +91,7 @@ test: programs ## Run all tests (root)
 	$(CARGO) test --release --locked
 
 vm-test: PACKAGES += $(VM_PACKAGES)
-vm-test: programs ## Run all tests in guests of Debian's kernels (root); KERNELS="6.1 6.12 7.2" TEST=name ARGS=--help
+vm-test: programs other-abi ## Run all tests in guests of Debian's kernels (root); KERNELS="6.1 6.12 7.2" TEST=name ARGS=--help
 	@$(CARGO) build --release --locked --quiet --package bysyscall-tests --bin vm-test
 	@$(RELEASE)/vm-test $(KERNELS) $(TEST:%=--test %) $(ARGS)
 

@@ -10,7 +10,7 @@ use bysyscall_tests::fixture::{spawn, trial, wait_until};
 use bysyscall_tests::process::succeed;
 use libtest_mimic::Trial;
 
-use crate::support::{Answers, ROOT, Scratch, TESTER, as_tester, ensure_checks, script};
+use crate::support::{Answers, ROOT, Scratch, USER, as_user, ensure_checks, script};
 
 /// A place to run `$CHECKS` in.
 struct Place {
@@ -45,18 +45,18 @@ const PLACES: &[Place] = &[
         "unshare --pid --fork unshare --pid --fork --mount-proc $CHECKS",
         ROOT,
     ),
-    served("user", TESTER, "unshare --user --map-root-user $CHECKS", ROOT),
-    served("user-unmapped", TESTER, "unshare --user $CHECKS", OVERFLOW),
+    served("user", USER, "unshare --user --map-root-user $CHECKS", ROOT),
+    served("user-unmapped", USER, "unshare --user $CHECKS", OVERFLOW),
     served(
         "user-and-pid-two-deep",
-        TESTER,
+        USER,
         "unshare --user --map-root-user --pid --fork --mount-proc \
          unshare --user --map-user=7 --map-group=8 --pid --fork --mount-proc $CHECKS user-namespace",
         7,
     ),
     served(
         "user-with-ranges",
-        TESTER,
+        USER,
         "unshare --map-users=auto --map-groups=auto --map-root-user --pid --fork --mount-proc $CHECKS 'creds 1'",
         ROOT,
     ),
@@ -71,7 +71,7 @@ const PLACES: &[Place] = &[
     ),
     served(
         "bubblewrap",
-        TESTER,
+        USER,
         "bwrap --dev-bind / / --unshare-user --uid 7 --unshare-pid --proc /proc $CHECKS",
         7,
     ),
@@ -83,16 +83,16 @@ const PLACES: &[Place] = &[
     ),
     not_served(
         "bubblewrap-without-service",
-        TESTER,
+        USER,
         "bwrap --dev-bind / / --tmpfs /run --ro-bind $UNDER_TEST $UNDER_TEST --unshare-all --proc /proc $CHECKS",
-        TESTER,
+        USER,
     ),
     // Who cannot keep the hooks must not believe the cells.
     not_served(
         "bubblewrap-without-hold",
-        TESTER,
+        USER,
         "bwrap --dev-bind / / --tmpfs /run/bysyscall-hold --unshare-all --proc /proc $CHECKS",
-        TESTER,
+        USER,
     ),
     // These two filter system calls, unless they are told not to.
     not_served(
@@ -115,22 +115,22 @@ const PLACES: &[Place] = &[
         ROOT,
     ),
     not_served("nspawn-without-service", ROOT, "SYSTEMD_SECCOMP=0 $NSPAWN $BARE_CHECKS", ROOT),
-    not_served("podman", TESTER, "$PODMAN $PODMAN_VOLUMES bare $BARE_CHECKS", ROOT),
+    not_served("podman", USER, "$PODMAN $PODMAN_VOLUMES bare $BARE_CHECKS", ROOT),
     served(
         "podman-unfiltered",
-        TESTER,
+        USER,
         "$PODMAN $PODMAN_VOLUMES --security-opt=seccomp=unconfined bare $BARE_CHECKS",
         ROOT,
     ),
     served(
         "podman-unfiltered-as-user",
-        TESTER,
+        USER,
         "$PODMAN $PODMAN_VOLUMES --security-opt=seccomp=unconfined --user=7:8 bare $BARE_CHECKS",
         7,
     ),
     not_served(
         "podman-without-service",
-        TESTER,
+        USER,
         "$PODMAN --security-opt=seccomp=unconfined bare $BARE_CHECKS",
         ROOT,
     ),
@@ -143,8 +143,8 @@ pub fn trials() -> Vec<Trial> {
 
 fn place(place: &Place) -> Result<()> {
     let mut command = script(place.by);
-    if place.from == TESTER {
-        command = as_tester(command);
+    if place.from == USER {
+        command = as_user(command);
     }
     let init = place.by.contains("$INIT").then(Init::new).transpose()?;
     if let Some(init) = &init {
@@ -170,7 +170,7 @@ struct Bare {
 impl Bare {
     fn new() -> Result<Self> {
         let bare =
-            Self { root: Scratch::new("bare")?, home: Scratch::new("podman")?.owned_by(TESTER)? };
+            Self { root: Scratch::new("bare")?, home: Scratch::new("podman")?.owned_by(USER)? };
         let mut command = script(
             "cd $ROOT
              mkdir dev etc proc run sys tmp usr under-test
@@ -194,7 +194,7 @@ impl Bare {
         command.env("NSPAWN", nspawn).env("BARE_CHECKS", format!("{INSIDE}/checks.sh"));
     }
 
-    /// Makes an image of it that `tester` has.
+    /// Makes an image of it that `lab` has.
     fn show_podman(&self, command: &mut Command) -> Result<()> {
         let home = self.home.join("");
         let podman = format!(
@@ -202,7 +202,7 @@ impl Bare {
              --cgroup-manager=cgroupfs --events-backend=none",
             home.display()
         );
-        let mut import = as_tester(script("tar --create --directory=$BARE . | $IMPORT - bare"));
+        let mut import = as_user(script("tar --create --directory=$BARE . | $IMPORT - bare"));
         import.env("BARE", self.root.join("")).env("IMPORT", format!("{podman} import"));
         for command in [&mut import, &mut *command] {
             command.env("HOME", &home).env("XDG_RUNTIME_DIR", &home);

@@ -2,9 +2,13 @@
 //! The tests that need a whole machine: guests of `make vm-test` run them, as
 //! root, with the service where every process sees it.
 
+mod containers;
 mod guest;
+mod lifecycle;
+mod privileges;
 mod refusal;
 mod service;
+mod support;
 
 use std::process::ExitCode;
 
@@ -16,14 +20,24 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // The tests share one service, and some stop it.
     arguments.test_threads = Some(1);
-    if let Err(error) = ensure_guest().and_then(|()| fixture::install()) {
+    if let Err(error) =
+        ensure_guest().and_then(|()| fixture::install()).and_then(|()| support::install())
+    {
         eprintln!("lab tests: {error:#}");
         return ExitCode::FAILURE;
     }
-    let mut trials: Vec<Trial> =
-        [guest::trials(), service::trials(), refusal::trials()].into_iter().flatten().collect();
+    libtest_mimic::run(&arguments, trials()).exit_code()
+}
+
+fn trials() -> Vec<Trial> {
+    let mut trials = guest::trials();
+    trials.extend(service::trials());
+    trials.extend(refusal::trials());
+    trials.extend(privileges::trials());
+    trials.extend(containers::trials());
+    trials.extend(lifecycle::trials());
     selection::retain(&mut trials);
-    libtest_mimic::run(&arguments, trials).exit_code()
+    trials
 }
 
 fn ensure_guest() -> Result<()> {

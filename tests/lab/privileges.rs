@@ -12,11 +12,11 @@ use bysyscall_tests::process::{output, succeed, text};
 use libtest_mimic::Trial;
 
 use crate::support::{
-    ASKED_AT_LEAST, Answers, ROOT, Scratch, TESTER, ensure_checks, most_bypassed, script, set_mode,
+    ASKED_AT_LEAST, Answers, ROOT, Scratch, USER, ensure_checks, most_bypassed, script, set_mode,
 };
 
-/// A group that `tester` may change to.
-const LAB_GROUP: u32 = 4242;
+/// A group that `lab` may change to.
+const OTHER_GROUP: u32 = 4242;
 
 /// A way to become another user that ends in `$CHECKS`.
 struct Change {
@@ -38,44 +38,39 @@ const fn lost(name: &'static str, from: u32, by: &'static str, to: u32) -> Chang
 /// Where the environment is kept the preload survives and answers are bypassed;
 /// set-uid programs and those that make a new environment lose it.
 const CHANGES: &[Change] = &[
-    kept("setpriv", ROOT, "setpriv --reuid=tester --regid=tester --init-groups $CHECKS", TESTER),
+    kept("setpriv", ROOT, "setpriv --reuid=lab --regid=lab --init-groups $CHECKS", USER),
     kept(
         "setpriv-without-any-privilege",
         ROOT,
-        "setpriv --reuid=tester --regid=tester --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all $CHECKS",
-        TESTER,
+        "setpriv --reuid=lab --regid=lab --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all $CHECKS",
+        USER,
     ),
     // Then the real and the effective user differ when the program starts, as in a set-uid one.
-    lost("setpriv-real-user-only", ROOT, "setpriv --ruid=tester $CHECKS", TESTER),
-    kept("runuser", ROOT, "runuser -u tester -- $CHECKS", TESTER),
-    lost("runuser-login", ROOT, "runuser --login tester -c $CHECKS", TESTER),
-    kept("su", ROOT, "su tester -c $CHECKS", TESTER),
-    lost("su-login", ROOT, "su --login tester -c $CHECKS", TESTER),
-    kept("su-login-with-env", ROOT, "su --login tester -c \"env $AGAIN $CHECKS\"", TESTER),
-    lost("su-to-root", TESTER, "su -c $CHECKS", ROOT),
-    kept("su-to-root-with-env", TESTER, "su -c \"env $AGAIN $CHECKS 'creds 1'\"", ROOT),
-    lost("sudo", ROOT, "sudo -u tester $CHECKS", TESTER),
-    kept("sudo-with-env", ROOT, "sudo -u tester env $AGAIN $CHECKS", TESTER),
-    lost("sudo-to-root", TESTER, "sudo $CHECKS", ROOT),
-    kept("sudo-to-root-with-env", TESTER, "sudo env $AGAIN $CHECKS 'creds 1'", ROOT),
-    kept("sudo-there-and-back", ROOT, "sudo -u tester env $AGAIN sudo env $AGAIN $CHECKS", ROOT),
-    lost("newgrp", TESTER, "echo $CHECKS | newgrp lab", TESTER),
-    kept("newgrp-with-env", TESTER, "echo env $AGAIN $CHECKS | newgrp lab", TESTER),
-    kept("sg-with-env", TESTER, "sg lab -c \"env $AGAIN $CHECKS\"", TESTER),
-    kept("chroot", ROOT, "chroot --userspec=tester:tester / $CHECKS", TESTER),
-    kept(
-        "systemd-run",
-        ROOT,
-        "systemd-run --quiet --wait --pipe --uid=tester $SETENV $CHECKS",
-        TESTER,
-    ),
+    lost("setpriv-real-user-only", ROOT, "setpriv --ruid=lab $CHECKS", USER),
+    kept("runuser", ROOT, "runuser -u lab -- $CHECKS", USER),
+    lost("runuser-login", ROOT, "runuser --login lab -c $CHECKS", USER),
+    kept("su", ROOT, "su lab -c $CHECKS", USER),
+    lost("su-login", ROOT, "su --login lab -c $CHECKS", USER),
+    kept("su-login-with-env", ROOT, "su --login lab -c \"env $AGAIN $CHECKS\"", USER),
+    lost("su-to-root", USER, "su -c $CHECKS", ROOT),
+    kept("su-to-root-with-env", USER, "su -c \"env $AGAIN $CHECKS 'creds 1'\"", ROOT),
+    lost("sudo", ROOT, "sudo -u lab $CHECKS", USER),
+    kept("sudo-with-env", ROOT, "sudo -u lab env $AGAIN $CHECKS", USER),
+    lost("sudo-to-root", USER, "sudo $CHECKS", ROOT),
+    kept("sudo-to-root-with-env", USER, "sudo env $AGAIN $CHECKS 'creds 1'", ROOT),
+    kept("sudo-there-and-back", ROOT, "sudo -u lab env $AGAIN sudo env $AGAIN $CHECKS", ROOT),
+    lost("newgrp", USER, "echo $CHECKS | newgrp other", USER),
+    kept("newgrp-with-env", USER, "echo env $AGAIN $CHECKS | newgrp other", USER),
+    kept("sg-with-env", USER, "sg other -c \"env $AGAIN $CHECKS\"", USER),
+    kept("chroot", ROOT, "chroot --userspec=lab:lab / $CHECKS", USER),
+    kept("systemd-run", ROOT, "systemd-run --quiet --wait --pipe --uid=lab $SETENV $CHECKS", USER),
     // This unit gets a filter, for which all calls are made for real.
     lost(
         "systemd-run-filtered",
         ROOT,
-        "systemd-run --quiet --wait --pipe --uid=tester --property=SystemCallFilter=~kexec_load \
+        "systemd-run --quiet --wait --pipe --uid=lab --property=SystemCallFilter=~kexec_load \
          $SETENV $CHECKS",
-        TESTER,
+        USER,
     ),
     kept(
         "systemd-run-private-users",
@@ -101,9 +96,9 @@ pub fn trials() -> Vec<Trial> {
 fn change(change: &Change) -> Result<()> {
     let etc = Etc::new()?;
     let output = ensure_checks(etc.seen_by(change.from, change.by), change.to, change.answers)?;
-    if change.by.contains(" lab") {
+    if change.by.contains(" other") {
         let said = text(&output.stdout);
-        ensure!(said.contains(&format!("Gid:{LAB_GROUP}\n")), "not in the group: {said}");
+        ensure!(said.contains(&format!("Gid:{OTHER_GROUP}\n")), "not in the group: {said}");
     }
     Ok(())
 }
@@ -117,7 +112,7 @@ fn is_inert_with(bits: &str) -> Result<()> {
     let program = Scratch::new("set-id")?;
     fs::copy(path("bracket"), program.join("bracket"))?;
     let run = |by: &str| -> Result<u64> {
-        let mut command = etc.seen_by(TESTER, by);
+        let mut command = etc.seen_by(USER, by);
         let output = output(command.env("PROGRAM", program.join("bracket")))?;
         ensure_success(bits, &output)?;
         ensure!(text(&output.stdout).contains(" 0 mismatches"), "{}", text(&output.stdout));
@@ -140,17 +135,16 @@ fn is_inert_with(bits: &str) -> Result<()> {
     Ok(())
 }
 
-/// A layer over `/etc` that only the programs of one test see: in it `tester`
-/// may become root and change to a group.
+/// A layer over `/etc` that only the programs of one test see: in it `lab`
+/// may change to a group, and to root without a password.
 struct Etc(Scratch);
 
 impl Etc {
     fn new() -> Result<Self> {
         let etc = Self(Scratch::new("etc")?);
         let append = |line: &'static str| move |content: &str| format!("{content}{line}");
-        etc.change("group", 0o644, append("lab:x:4242:tester\n"))?;
-        etc.change("gshadow", 0o600, append("lab:!::tester\n"))?;
-        etc.change("sudoers", 0o440, append("tester ALL=(ALL:ALL) NOPASSWD: ALL\n"))?;
+        etc.change("group", 0o644, append("other:x:4242:lab\n"))?;
+        etc.change("gshadow", 0o600, append("other:!::lab\n"))?;
         etc.change("shadow", 0o600, without_password_of_root)?;
         Ok(etc)
     }

@@ -13,8 +13,8 @@ use bysyscall_tests::fixture::{ensure_success, library, path, start, status};
 use bysyscall_tests::process::{output, text};
 
 pub const ROOT: u32 = 0;
-/// The user `tester` and the group of this name.
-pub const TESTER: u32 = 1000;
+/// The user `lab` and the group of this name.
+pub const USER: u32 = 1000;
 /// `checks.sh` asks for each answer more often than this in the process that
 /// counts them; whatever else runs on the way there asks less often.
 pub const ASKED_AT_LEAST: u64 = 500;
@@ -51,10 +51,10 @@ pub fn script(text: &str) -> Command {
     command
 }
 
-/// Has the command run by the user `tester`.
-pub fn as_tester(mut command: Command) -> Command {
-    command.uid(TESTER).gid(TESTER);
-    command.env("HOME", "/home/tester").env("USER", "tester").env("LOGNAME", "tester");
+/// Has the command run by the user `lab`.
+pub fn as_user(mut command: Command) -> Command {
+    command.uid(USER).gid(USER);
+    command.env("HOME", "/home/lab").env("USER", "lab").env("LOGNAME", "lab");
     command
 }
 

@@ -86,7 +86,7 @@ pub fn build_tests() -> Result<Vec<(String, PathBuf)>> {
 /// A drive with what is tested, laid out as the repository is.
 pub fn payload(cache: &Cache, tests: &[(String, PathBuf)]) -> Result<PathBuf> {
     let dir = cache.scratch().join("payload");
-    for sub in ["target/release", "target/lab", "tests"] {
+    for sub in ["target/release", "target/other-abi", "target/lab", "tests"] {
         fs::create_dir_all(dir.join(sub))?;
     }
     let repository = built::repository();
@@ -95,13 +95,15 @@ pub fn payload(cache: &Cache, tests: &[(String, PathBuf)]) -> Result<PathBuf> {
         ("crates", "crates"),
         ("tests/programs", "tests/programs"),
         ("tests/vm", "tests/vm"),
+        ("target/other-abi/bysyscall", "target/other-abi/bysyscall"),
+        ("target/other-abi/libbysyscall.so", "target/other-abi/libbysyscall.so"),
         ("target/programs", "target/programs"),
         ("target/release/bysyscall", "target/release/bysyscall"),
         ("target/release/libbysyscall.so", "target/release/libbysyscall.so"),
     ];
     for (from, to) in copies {
         let from = repository.join(from);
-        ensure!(from.exists(), "{} does not exist; run `make programs`", from.display());
+        ensure!(from.exists(), "{} does not exist; run `make programs other-abi`", from.display());
         output(Command::new("cp").arg("--archive").arg(from).arg(dir.join(to)))?;
     }
     for (name, path) in tests {

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! The service is stopped, started, replaced by one of another ABI version and
+//! sabotaged, while processes of all kinds check each of their answers.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use bysyscall_tests::built;
+use bysyscall_tests::fixture::{
+    as_nobody, ensure_no_traces, ensure_success, finish, library, path, plain, preloaded, spawn,
+    start, status, stop, trial, wait_until,
+};
+use bysyscall_tests::process::{output, succeed, text};
+use libtest_mimic::Trial;
+
+use crate::support::set_mode;
+
+const ROUNDS: usize = 50;
+const PROCESSES: usize = 20;
+
+/// What root can do to the service behind its back. None of it may take the
+/// hooks from processes that believe the cells.
+const SABOTAGES: &[(&str, &str)] = &[
+    ("private_pins_removed", "rm -rf /sys/fs/bpf/bysyscall"),
+    ("public_pins_removed", "rm -rf /run/bysyscall/*"),
+    ("public_directory_unmounted", "umount --lazy /run/bysyscall"),
+    ("hold_unmounted", "umount --lazy /run/bysyscall-hold"),
+    ("links_unmounted", "umount --lazy /run/bysyscall-links"),
+    // Both are read-only, so this fails; what it can do it does.
+    ("hold_and_links_removed", "! rm -rf /run/bysyscall-hold /run/bysyscall-links"),
+    (
+        "everything_removed",
+        "umount --lazy /run/bysyscall /run/bysyscall-hold /run/bysyscall-links
+         rm -rf /sys/fs/bpf/bysyscall /run/bysyscall /run/bysyscall-hold /run/bysyscall-links",
+    ),
+];
+
+pub fn trials() -> Vec<Trial> {
+    let sabotages = SABOTAGES
+        .iter()
+        .map(|(name, by)| trial(format!("lifecycle::{name}_under_load"), || sabotage(by)));
+    let mut trials: Vec<Trial> = sabotages.collect();
+    trials.extend([
+        trial("lifecycle::upgrade_and_back", upgrade_and_back),
+        trial("lifecycle::stop_start_upgrade_under_load", stop_start_upgrade_under_load),
+    ]);
+    trials
+}
+
+/// A loader and the library that belongs to it.
+struct Release {
+    loader: PathBuf,
+    library: PathBuf,
+}
+
+impl Release {
+    /// What is under test.
+    fn this() -> Self {
+        Self { loader: path("bysyscall"), library: library() }
+    }
+
+    /// The same with another ABI version, where every user can reach it.
+    fn other() -> Result<Self> {
+        let copy = |name: &str, to: &str| -> Result<PathBuf> {
+            let to = path(to);
+            // Processes may have the last test's copy mapped.
+            let _ = fs::remove_file(&to);
+            fs::copy(built::target(&format!("other-abi/{name}"))?, &to)?;
+            set_mode(&to, 0o755)?;
+            Ok(to)
+        };
+        Ok(Self {
+            loader: copy("bysyscall", "other-bysyscall")?,
+            library: copy("libbysyscall.so", "libbysyscall-other.so")?,
+        })
+    }
+
+    /// Runs the loader, before all that competes with it for the CPUs.
+    fn service(&self, command: &str) -> Result<()> {
+        let mut nice = Command::new("nice");
+        succeed(nice.arg("--adjustment=-20").arg(&self.loader).arg(command)).map(drop)
+    }
+
+    /// Whether a program that starts now with this library bypasses calls; if
+    /// not, it must say that the service is of another version.
+    fn serves(&self) -> Result<bool> {
+        let mut command = plain("getpid", &["2"]);
+        let output = output(command.env("LD_PRELOAD", &self.library).env("BYSYSCALL_LOG", "info"))?;
+        ensure_success("getpid", &output)?;
+        let log = text(&output.stderr);
+        let refused = "bysyscall: real calls only: the service is of another version\n";
+        ensure!(
+            log == refused || log == "getpid: bypassed 2 times\n",
+            "neither served nor refused: {log}"
+        );
+        Ok(log != refused)
+    }
+}
+
+fn finish_bracket(name: &str, child: Child) -> Result<()> {
+    let said = finish(name, child)?;
+    ensure!(said.contains(" 0 mismatches"), "{name}: {said}");
+    Ok(())
+}
+
+/// Starts brackets, as root and as another user, that go on for so many
+/// seconds, and waits until the service knows them.
+fn load(seconds: u64) -> Result<Vec<Child>> {
+    let number = seconds.to_string();
+    let children = vec![
+        spawn(preloaded("bracket", &["load", &number]))?,
+        spawn(as_nobody(preloaded("bracket", &["load", &number])))?,
+        spawn(preloaded("bracket", &["creds-overlay", &number]))?,
+        spawn(as_nobody(preloaded("bracket", &["migrate", &number])))?,
+    ];
+    wait_until("the load is registered", || {
+        Ok(status()?["registered"]["processes"].as_u64() > Some(children.len() as u64))
+    })?;
+    Ok(children)
+}
+
+fn sabotage(by: &str) -> Result<()> {
+    start()?;
+    let children = load(4)?;
+    succeed(Command::new("sh").args(["-euc", by]))?;
+    // Whoever starts now is served or makes real calls.
+    for _ in 0..10 {
+        succeed(&mut preloaded("bracket", &["fork", "5"]))?;
+    }
+    for child in children {
+        finish_bracket("under load", child)?;
+    }
+    start()?;
+    ensure!(status()?["running"] == true, "does not start again");
+    stop()?;
+    ensure_no_traces()
+}
+
+/// Processes that were there before stay right, programs that start afterwards
+/// are served if their library is of the service's version.
+fn upgrade_and_back() -> Result<()> {
+    let (this, other) = (Release::this(), Release::other()?);
+    stop()?;
+    for (old, new) in [(&this, &other), (&other, &this)] {
+        old.service("start")?;
+        ensure!(old.serves()? && !new.serves()?, "the service is not of the old version");
+        let mut command = plain("bracket", &["load", "4"]);
+        let running = spawn({
+            command.env("LD_PRELOAD", &old.library);
+            command
+        })?;
+        sleep(Duration::from_secs(1));
+        new.service("start")?;
+        ensure!(new.serves()? && !old.serves()?, "the service is not of the new version");
+        finish_bracket("started before", running)?;
+        new.service("stop")?;
+        ensure_no_traces()?;
+    }
+    Ok(())
+}
+
+/// Always as many processes: whichever ends is judged and followed by another.
+struct Crowd {
+    libraries: [PathBuf; 2],
+    started: usize,
+    judged: usize,
+    running: Vec<(String, Child)>,
+}
+
+impl Crowd {
+    /// Long enough that most live through several rounds.
+    const KINDS: &[(&str, &str)] = &[
+        ("load", "3"),
+        ("threads", "2000"),
+        ("fork", "300"),
+        ("fork-thread", "50"),
+        ("vfork", "50"),
+        ("exec-thread", "20"),
+        ("churn", "3000"),
+        ("signals", "2"),
+        ("creds-overlay", "2"),
+    ];
+
+    fn new(libraries: [PathBuf; 2]) -> Result<Self> {
+        let mut crowd = Self { libraries, started: 0, judged: 0, running: Vec::new() };
+        crowd.refill()?;
+        Ok(crowd)
+    }
+
+    fn refill(&mut self) -> Result<()> {
+        while self.running.len() < PROCESSES {
+            let (name, number) = Self::KINDS[self.started % Self::KINDS.len()];
+            let mut command = plain("bracket", &[name, number]);
+            command.env("LD_PRELOAD", &self.libraries[self.started % 2]);
+            // Each kind comes with each library and as each user, but for what needs root.
+            let as_user = self.started / 2 % 2 == 1 && name != "creds-overlay";
+            let command = if as_user { as_nobody(command) } else { command };
+            self.running.push((name.to_owned(), spawn(command)?));
+            self.started += 1;
+        }
+        Ok(())
+    }
+
+    /// Judges those that have ended.
+    fn judge(&mut self) -> Result<()> {
+        let mut index = 0;
+        while let Some((_, child)) = self.running.get_mut(index) {
+            if child.try_wait()?.is_some() {
+                let (name, child) = self.running.swap_remove(index);
+                finish_bracket(&name, child)?;
+                self.judged += 1;
+            } else {
+                index += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<usize> {
+        for (name, child) in std::mem::take(&mut self.running) {
+            finish_bracket(&name, child)?;
+            self.judged += 1;
+        }
+        Ok(self.judged)
+    }
+}
+
+fn stop_start_upgrade_under_load() -> Result<()> {
+    let (this, other) = (Release::this(), Release::other()?);
+    stop()?;
+    this.service("start")?;
+    let mut crowd = Crowd::new([this.library.clone(), other.library.clone()])?;
+    for round in 0..ROUNDS {
+        let (serving, refusing) = match round % 4 {
+            0 => (&other, &this),
+            1 => {
+                other.service("stop")?;
+                (&other, &this)
+            }
+            2 => (&this, &other),
+            _ => {
+                this.service("stop")?;
+                (&this, &other)
+            }
+        };
+        serving.service("start")?;
+        ensure!(serving.serves()? && !refusing.serves()?, "round {round}: of the wrong version");
+        crowd.judge()?;
+        crowd.refill()?;
+    }
+    let judged = crowd.finish()?;
+    ensure!(judged > PROCESSES, "no process has ended in all the rounds");
+    stop()?;
+    ensure_no_traces()
+}
