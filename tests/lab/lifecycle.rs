@@ -26,7 +26,7 @@ const PROCESSES: usize = 20;
 /// hooks from processes that believe the cells.
 const SABOTAGES: &[(&str, &str)] = &[
     ("private_pins_removed", "rm -rf /sys/fs/bpf/bysyscall"),
-    ("public_pins_removed", "rm -rf /run/bysyscall/*"),
+    ("public_pins_removed", "rm -rf /run/bysyscall/register /run/bysyscall/cells"),
     ("public_directory_unmounted", "umount --lazy /run/bysyscall"),
     ("hold_unmounted", "umount --lazy /run/bysyscall-hold"),
     ("links_unmounted", "umount --lazy /run/bysyscall-links"),

@@ -3,6 +3,7 @@
 //! root, with the service where every process sees it.
 
 mod containers;
+mod foreign;
 mod guest;
 mod lifecycle;
 mod privileges;
@@ -36,6 +37,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(privileges::trials());
     trials.extend(containers::trials());
     trials.extend(lifecycle::trials());
+    trials.extend(foreign::trials());
     selection::retain(&mut trials);
     trials
 }

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! CPython's own tests of what has to do with processes, threads and users.
+//!
+//! They are run with the library. Whatever does not pass is run without: it must
+//! come to the same. Where it does not, both are done once more, as some of these
+//! tests depend on the time that things take; what then agrees is told and passes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use bysyscall_tests::fixture::{start, status, trial};
+use bysyscall_tests::process::succeed;
+use libtest_mimic::Trial;
+
+use crate::support::{Scratch, USER, as_user, bypassed, script};
+
+const MODULES: &str = "test_multiprocessing_spawn test_multiprocessing_forkserver \
+     test_multiprocessing_fork test_asyncio test_signal test_threading test_subprocess test_os \
+     test_time test_posix test_resource";
+
+/// Begins them as `python3 -m test` does. Only this process logs: the tests look at what others print.
+const BEGIN: &str =
+    "import os; os.environ.pop(\"BYSYSCALL_LOG\"); from test.libregrtest.main import main; main()";
+
+pub fn trials() -> Vec<Trial> {
+    vec![trial("foreign::cpython", cpython)]
+}
+
+/// The outcome of each test, by its name.
+type Outcomes = BTreeMap<String, String>;
+
+fn cpython() -> Result<()> {
+    start()?;
+    let with = run(true, None)?;
+    for module in MODULES.split(' ') {
+        let prefix = format!("test.{module}.");
+        let passed =
+            |(name, outcome): (&String, &String)| name.starts_with(&prefix) && outcome == "passed";
+        ensure!(with.iter().any(passed), "no test of {module} has passed");
+    }
+    let not_passed: BTreeSet<&String> =
+        with.iter().filter(|(_, outcome)| *outcome != "passed").map(|(name, _)| name).collect();
+    let without = run(false, Some(&not_passed))?;
+    let differing: BTreeSet<&String> =
+        not_passed.iter().filter(|name| with.get(**name) != without.get(**name)).copied().collect();
+    let failed =
+        not_passed.iter().filter(|name| with.get(**name).is_some_and(|it| it != "skipped"));
+    for name in failed.filter(|name| !differing.contains(**name)) {
+        println!("CPython: {name} also fails without the library");
+    }
+    println!("CPython: {} tests, {} passed", with.len(), with.len() - not_passed.len());
+    if differing.is_empty() {
+        return Ok(());
+    }
+    let (with, without) = (run(true, Some(&differing))?, run(false, Some(&differing))?);
+    let (still, at_times): (Vec<&String>, Vec<&String>) =
+        differing.iter().partition(|name| with.get(**name) != without.get(**name));
+    println!("CPython: differ by chance: {at_times:?}");
+    ensure!(still.is_empty(), "with the library these come to something else: {still:?}");
+    Ok(())
+}
+
+/// Runs all tests, or these.
+fn run(with_library: bool, only: Option<&BTreeSet<&String>>) -> Result<Outcomes> {
+    if only.is_some_and(BTreeSet::is_empty) {
+        return Ok(Outcomes::new());
+    }
+    let dir = Scratch::new("cpython")?.owned_by(USER)?;
+    let mut options = String::new();
+    if let Some(names) = only {
+        let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
+        fs::write(dir.join("names"), lines)?;
+        options = format!("--matchfile={}", dir.join("names").display());
+    }
+    // A long limit makes the tests themselves wait longer for what must happen.
+    let text = "cd $DIR; exec python3 -c \"$BEGIN\" -j2 --timeout=2400 --junit-xml=$DIR/results.xml $OPTIONS $MODULES";
+    let mut command = as_user(script(text));
+    command.env("DIR", dir.join("")).env("HOME", dir.join("")).env("BEGIN", BEGIN);
+    command.env("OPTIONS", options).env("MODULES", modules_of(only));
+    if !with_library {
+        command.env_remove("LD_PRELOAD");
+    }
+    let log = dir.join("log");
+    let output = File::create(&log)?;
+    command.stdout(output.try_clone()?).stderr(output);
+    let mut child = command.spawn().context("cannot run python3")?;
+    let mut most_registered = 0;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if with_library && most_registered < 4 {
+            most_registered = most_registered.max(registered()?);
+        }
+        sleep(Duration::from_secs(1));
+    };
+    let said = fs::read_to_string(&log)?;
+    if with_library && only.is_none() {
+        // This process, the two that run tests, and at least one that a test has started.
+        ensure!(most_registered >= 4, "only {most_registered} processes were registered: {said}");
+        let count: u64 = bypassed(&said, "getpid").sum();
+        ensure!(count > 0, "getpid was not bypassed: {said}");
+    }
+    // 2 and more: a test has failed, which is to be compared.
+    if status.code().is_none() || said.contains(" crashed") || said.contains(" timed out") {
+        bail!("{status}: {said}");
+    }
+    let mut results = script("exec python3 -c \"$RESULTS\" $DIR/results.xml");
+    results.env("DIR", dir.join("")).env("RESULTS", include_str!("results.py"));
+    let results = succeed(&mut results).with_context(|| said.clone())?;
+    let outcome = |line: &str| {
+        let (outcome, name) = line.split_once(' ')?;
+        Some((name.to_owned(), outcome.to_owned()))
+    };
+    results.lines().map(|line| outcome(line).with_context(|| line.to_owned())).collect()
+}
+
+/// The modules that these tests are in.
+fn modules_of(only: Option<&BTreeSet<&String>>) -> String {
+    let is_wanted = |module: &&str| {
+        only.is_none_or(|names| {
+            names.iter().any(|name| name.starts_with(&format!("test.{module}.")))
+        })
+    };
+    MODULES.split(' ').filter(is_wanted).collect::<Vec<_>>().join(" ")
+}
+
+fn registered() -> Result<u64> {
+    Ok(status()?["registered"]["processes"].as_u64().unwrap_or(0))
+}
