@@ -27,7 +27,9 @@ fn main() -> ExitCode {
         eprintln!("lab tests: {error:#}");
         return ExitCode::FAILURE;
     }
-    libtest_mimic::run(&arguments, trials()).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials());
+    support::print_notes();
+    conclusion.exit_code()
 }
 
 fn trials() -> Vec<Trial> {

@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use bysyscall_tests::fixture::{ensure_success, library, path, start, status};
@@ -109,6 +110,21 @@ pub fn bypassed<'a>(log: &'a str, wrapper: &'a str) -> impl Iterator<Item = u64>
 /// The most that one of them did.
 pub fn most_bypassed(log: &str, wrapper: &str) -> u64 {
     bypassed(log, wrapper).max().unwrap_or(0)
+}
+
+/// What tests want to tell, whether they pass or not.
+static NOTES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Has a line printed when all tests are done; before, it would be in the way of their own lines.
+pub fn note(line: String) {
+    NOTES.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+}
+
+/// Prints the notes.
+pub fn print_notes() {
+    for line in &*NOTES.lock().unwrap_or_else(PoisonError::into_inner) {
+        println!("note: {line}");
+    }
 }
 
 /// Sets the permission bits of a file.

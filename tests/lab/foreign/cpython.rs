@@ -15,27 +15,40 @@ use bysyscall_tests::fixture::{start, status, trial};
 use bysyscall_tests::process::succeed;
 use libtest_mimic::Trial;
 
-use crate::support::{Scratch, USER, as_user, bypassed, script};
+use crate::support::{Scratch, USER, as_user, bypassed, note, script};
 
-const MODULES: &str = "test_multiprocessing_spawn test_multiprocessing_forkserver \
-     test_multiprocessing_fork test_asyncio test_signal test_threading test_subprocess test_os \
-     test_time test_posix test_resource";
+/// Each group is a test; its modules run side by side, the longest first.
+const GROUPS: &[(&str, &str)] = &[
+    (
+        "processes",
+        "test_subprocess test_threading test_signal test_os test_time test_posix test_resource",
+    ),
+    ("asyncio", "test_asyncio"),
+    (
+        "multiprocessing",
+        "test_multiprocessing_spawn test_multiprocessing_forkserver test_multiprocessing_fork",
+    ),
+];
 
 /// Begins them as `python3 -m test` does. Only this process logs: the tests look at what others print.
 const BEGIN: &str =
     "import os; os.environ.pop(\"BYSYSCALL_LOG\"); from test.libregrtest.main import main; main()";
 
 pub fn trials() -> Vec<Trial> {
-    vec![trial("foreign::cpython", cpython)]
+    let group = |(name, modules): &(&'static str, &'static str)| {
+        let modules = *modules;
+        trial(format!("foreign::cpython_{name}"), move || cpython(modules))
+    };
+    GROUPS.iter().map(group).collect()
 }
 
 /// The outcome of each test, by its name.
 type Outcomes = BTreeMap<String, String>;
 
-fn cpython() -> Result<()> {
+fn cpython(modules: &str) -> Result<()> {
     start()?;
-    let with = run(true, None)?;
-    for module in MODULES.split(' ') {
+    let with = run(modules, true, None)?;
+    for module in modules.split(' ') {
         let prefix = format!("test.{module}.");
         let passed =
             |(name, outcome): (&String, &String)| name.starts_with(&prefix) && outcome == "passed";
@@ -43,28 +56,29 @@ fn cpython() -> Result<()> {
     }
     let not_passed: BTreeSet<&String> =
         with.iter().filter(|(_, outcome)| *outcome != "passed").map(|(name, _)| name).collect();
-    let without = run(false, Some(&not_passed))?;
+    let without = run(modules, false, Some(&not_passed))?;
     let differing: BTreeSet<&String> =
         not_passed.iter().filter(|name| with.get(**name) != without.get(**name)).copied().collect();
     let failed =
         not_passed.iter().filter(|name| with.get(**name).is_some_and(|it| it != "skipped"));
     for name in failed.filter(|name| !differing.contains(**name)) {
-        println!("CPython: {name} also fails without the library");
+        note(format!("CPython: {name} also fails without the library"));
     }
-    println!("CPython: {} tests, {} passed", with.len(), with.len() - not_passed.len());
+    note(format!("CPython: {} tests, {} passed", with.len(), with.len() - not_passed.len()));
     if differing.is_empty() {
         return Ok(());
     }
-    let (with, without) = (run(true, Some(&differing))?, run(false, Some(&differing))?);
+    let (with, without) =
+        (run(modules, true, Some(&differing))?, run(modules, false, Some(&differing))?);
     let (still, at_times): (Vec<&String>, Vec<&String>) =
         differing.iter().partition(|name| with.get(**name) != without.get(**name));
-    println!("CPython: differ by chance: {at_times:?}");
+    note(format!("CPython: differ by chance: {at_times:?}"));
     ensure!(still.is_empty(), "with the library these come to something else: {still:?}");
     Ok(())
 }
 
 /// Runs all tests, or these.
-fn run(with_library: bool, only: Option<&BTreeSet<&String>>) -> Result<Outcomes> {
+fn run(modules: &str, with_library: bool, only: Option<&BTreeSet<&String>>) -> Result<Outcomes> {
     if only.is_some_and(BTreeSet::is_empty) {
         return Ok(Outcomes::new());
     }
@@ -76,10 +90,10 @@ fn run(with_library: bool, only: Option<&BTreeSet<&String>>) -> Result<Outcomes>
         options = format!("--matchfile={}", dir.join("names").display());
     }
     // A long limit makes the tests themselves wait longer for what must happen.
-    let text = "cd $DIR; exec python3 -c \"$BEGIN\" -j2 --timeout=2400 --junit-xml=$DIR/results.xml $OPTIONS $MODULES";
+    let text = "cd $DIR; exec python3 -c \"$BEGIN\" -j4 --timeout=2400 --junit-xml=$DIR/results.xml $OPTIONS $MODULES";
     let mut command = as_user(script(text));
     command.env("DIR", dir.join("")).env("HOME", dir.join("")).env("BEGIN", BEGIN);
-    command.env("OPTIONS", options).env("MODULES", modules_of(only));
+    command.env("OPTIONS", options).env("MODULES", modules_of(modules, only));
     if !with_library {
         command.env_remove("LD_PRELOAD");
     }
@@ -99,7 +113,7 @@ fn run(with_library: bool, only: Option<&BTreeSet<&String>>) -> Result<Outcomes>
     };
     let said = fs::read_to_string(&log)?;
     if with_library && only.is_none() {
-        // This process, the two that run tests, and at least one that a test has started.
+        // This process and those that run the tests.
         ensure!(most_registered >= 4, "only {most_registered} processes were registered: {said}");
         let count: u64 = bypassed(&said, "getpid").sum();
         ensure!(count > 0, "getpid was not bypassed: {said}");
@@ -119,13 +133,13 @@ fn run(with_library: bool, only: Option<&BTreeSet<&String>>) -> Result<Outcomes>
 }
 
 /// The modules that these tests are in.
-fn modules_of(only: Option<&BTreeSet<&String>>) -> String {
+fn modules_of(modules: &str, only: Option<&BTreeSet<&String>>) -> String {
     let is_wanted = |module: &&str| {
         only.is_none_or(|names| {
             names.iter().any(|name| name.starts_with(&format!("test.{module}.")))
         })
     };
-    MODULES.split(' ').filter(is_wanted).collect::<Vec<_>>().join(" ")
+    modules.split(' ').filter(is_wanted).collect::<Vec<_>>().join(" ")
 }
 
 fn registered() -> Result<u64> {
