@@ -20,6 +20,8 @@ fn main() {
         "-Wl,-z,nodelete",
         // Two segments for ld.so to map, not four. An option of lld, which is rustc's own here.
         "-Wl,--no-rosegment",
+        // The writable one at the start of a page, so that it does not reach into a second one.
+        "-Wl,-z,separate-loadable-segments",
         "-Wl,--hash-style=gnu",
         "-Wl,--gc-sections",
     ];
