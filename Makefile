@@ -98,6 +98,8 @@ vm-test: programs other-abi ## Run all tests in guests of Debian's kernels (root
 check: packages ## Check formatting and lints
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets --locked
+	@# What `cargo test` must not run is in no "all targets".
+	$(CARGO) clippy --release --package bysyscall-tests --test lab --locked
 
 bench: programs ## Measure speed and cost, as ratios inside one run (root)
 	@$(CARGO) build --release --locked --quiet --package bysyscall-tests --bin bench

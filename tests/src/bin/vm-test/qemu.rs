@@ -23,7 +23,7 @@ const SUITE: &str = "trixie";
 const PROGRAM: &str = "qemu-system-x86_64";
 const MEMORY: &str = "2048";
 /// A boot that takes longer is ended.
-const TIME_LIMIT: Duration = Duration::from_secs(15 * 60);
+const TIME_LIMIT: Duration = Duration::from_secs(25 * 60);
 /// A guest that says nothing for so long hangs.
 const SILENCE_LIMIT: Duration = Duration::from_secs(4 * 60);
 /// How much longer things take than on a machine.
