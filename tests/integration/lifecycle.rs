@@ -84,7 +84,7 @@ fn stop_detaches_at_once() -> Result<()> {
 /// The next start must do, whatever a killed start or stop has left.
 fn killed_at_every_step_under_load() -> Result<()> {
     // Fewer where each takes longer.
-    let steps = 40 / patience::scale().min(4);
+    let steps = 40 / patience::scale().min(8);
     start()?;
     let child = load(30)?;
     for command in ["start", "stop"] {
@@ -128,11 +128,12 @@ fn interrupted_start_leaves_nothing() -> Result<()> {
     let begin = Instant::now();
     start()?;
     let whole = begin.elapsed();
+    let steps = 12 / patience::scale().min(4);
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
-        for step in 0..12 {
+        for step in 0..steps {
             stop()?;
             let victim = spawn(loader(&["start"]))?;
-            sleep(whole * step / 10);
+            sleep(whole * step * 6 / (5 * steps));
             // It may have ended before.
             let _ = send(&victim, signal);
             let output = victim.wait_with_output()?;

@@ -25,7 +25,7 @@ const MEMORY: &str = "2048";
 /// A boot that takes longer is ended.
 const TIME_LIMIT: Duration = Duration::from_secs(25 * 60);
 /// A guest that says nothing for so long hangs.
-const SILENCE_LIMIT: Duration = Duration::from_secs(4 * 60);
+const SILENCE_LIMIT: Duration = Duration::from_secs(6 * 60);
 /// How much longer things take than on a machine.
 const EMULATED_TIME_SCALE: u32 = 8;
 /// Lines of the console that are shown of a guest that was ended.
