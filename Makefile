@@ -20,9 +20,11 @@ OTHER_ABI = target/other-abi
 CALLS = getpid gettid getuid getgid
 CFLAGS_PROGRAMS = -std=gnu11 -O2 -Wall -Wextra -Werror -pthread
 BRACKET = $(wildcard tests/programs/bracket/*.[ch]) tests/programs/real.h
+SOAK = $(wildcard tests/programs/soak/*.[ch]) tests/programs/real.h \
+	$(foreach part,check process,$(wildcard tests/programs/bracket/$(part).[ch]))
 
 .DEFAULT_GOAL := build
-.PHONY: build rust programs packages other-abi demo test check vm-test bench bench-apps install clean help
+.PHONY: build rust programs packages other-abi demo test soak check vm-test bench bench-apps install clean help
 
 build: rust ## Build the loader and the library (the default)
 
@@ -45,7 +47,8 @@ packages:
 	fi
 
 programs: rust $(CALLS:%=$(PROGRAMS)/%) $(CALLS:%=$(PROGRAMS)/%-wrapped) \
-	$(PROGRAMS)/getpid-secure $(PROGRAMS)/bracket $(PROGRAMS)/locked $(PROGRAMS)/own_gettid $(PROGRAMS)/lying.so $(PROGRAMS)/empty.so
+	$(PROGRAMS)/getpid-secure $(PROGRAMS)/bracket $(PROGRAMS)/soak $(PROGRAMS)/locked $(PROGRAMS)/own_gettid \
+	$(PROGRAMS)/lying.so $(PROGRAMS)/empty.so
 
 $(PROGRAMS):
 	mkdir -p $@
@@ -62,6 +65,9 @@ $(PROGRAMS)/getpid-secure: tests/programs/identity.c tests/programs/real.h | $(P
 
 $(PROGRAMS)/bracket: $(BRACKET) | $(PROGRAMS)
 	$(CC) $(CFLAGS_PROGRAMS) $(filter %.c,$^) -o $@ -ldl
+
+$(PROGRAMS)/soak: $(SOAK) | $(PROGRAMS)
+	$(CC) $(CFLAGS_PROGRAMS) $(filter %.c,$^) -o $@
 
 $(PROGRAMS)/locked $(PROGRAMS)/own_gettid: $(PROGRAMS)/%: tests/programs/%.c tests/programs/real.h | $(PROGRAMS)
 	$(CC) $(CFLAGS_PROGRAMS) $< -o $@
@@ -94,6 +100,10 @@ vm-test: PACKAGES += $(VM_PACKAGES)
 vm-test: programs other-abi ## Run all tests in guests of Debian's kernels (root); KERNELS="6.1 6.12 7.2" TEST=name ARGS=--help
 	@$(CARGO) build --release --locked --quiet --package bysyscall-tests --bin vm-test
 	@$(RELEASE)/vm-test $(KERNELS) $(TEST:%=--test %) $(ARGS)
+
+soak: programs ## Grow random process trees for SECONDS=1800, all answers bracketed; SEED=n repeats a run (root)
+	@$(CARGO) build --release --locked --quiet --package bysyscall-tests --bin soak
+	@$(RELEASE)/soak $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
 
 check: packages ## Check formatting and lints
 	$(CARGO) fmt --all --check
