@@ -290,7 +290,12 @@ struct level {
 	uint32_t length;
 };
 
-static const struct level levels[DEPTH + 1] = {{0, 0, 0}, {1, 100000, 1000}, {2, 300, 600}, {3, 40, 500}};
+static const struct level levels[DEPTH + 1] = {
+	{0, 0, 0},
+	{1, 100000, 1000},
+	{2, 300, 600},
+	{3, 40, 500},
+};
 
 struct joined {
 	const struct level *level;

@@ -3,7 +3,6 @@
 // Parents: of children made in all ways, and parents that end in all ways while their child asks.
 
 #define _GNU_SOURCE
-#include <errno.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>

@@ -54,12 +54,18 @@ struct within {
 };
 
 static const struct within scenarios[] = {
-	{scenario_groups, 2, 0},       {scenario_moved_by_parent, 4000, 0},
-	{scenario_parents, 1, 0},      {scenario_children, 3, 0},
-	{scenario_threads, 20, 0},     {scenario_fork_tree, 4, 0},
-	{scenario_vfork, 6, 0},	       {scenario_spawn, 6, 0},
-	{scenario_exec_thread, 4, 0},  {scenario_exec_leader, 4, 0},
-	{scenario_nesting, 8, 0},      {scenario_relation_arguments, 3, 0},
+	{.run = scenario_groups, .number = 2},
+	{.run = scenario_moved_by_parent, .number = 4000},
+	{.run = scenario_relation_arguments, .number = 3},
+	{.run = scenario_parents, .number = 1},
+	{.run = scenario_children, .number = 3},
+	{.run = scenario_threads, .number = 20},
+	{.run = scenario_fork_tree, .number = 4},
+	{.run = scenario_vfork, .number = 6},
+	{.run = scenario_spawn, .number = 6},
+	{.run = scenario_exec_thread, .number = 4},
+	{.run = scenario_exec_leader, .number = 4},
+	{.run = scenario_nesting, .number = 8},
 };
 
 static void descend(void *argument)

@@ -138,7 +138,7 @@ static unsigned long draw_flags(struct node *node)
 		flags |= bits >> i & 1 ? choices[i] : 0;
 	// What belongs together; the rest is for the kernel to refuse.
 	if (flags & CLONE_THREAD)
-		flags = (flags | CLONE_VM | CLONE_SIGHAND) & ~(CLONE_NEWPID | CLONE_NEWUSER | CLONE_VFORK);
+		flags = (flags | CLONE_SIGHAND) & ~(CLONE_NEWPID | CLONE_NEWUSER | CLONE_VFORK);
 	// The first process of a pid namespace ends by ignoring SIGCHLD, and with it whoever shares its
 	// handlers (zap_pid_ns_processes()): waiting for one of several children would not return.
 	if (flags & CLONE_NEWPID)
@@ -193,10 +193,12 @@ static void clone_by_instruction(struct node *node)
 			.stack_size = shares ? BLOCK_SIZE : 0,
 		};
 
-		pid = raw_spawn(SYS_clone3, (long)&arguments, sizeof(arguments), 0, 0, 0, body, &child);
+		pid = raw_spawn(SYS_clone3, (long)&arguments, sizeof(arguments), 0, 0, 0, body,
+				&child);
 	} else {
 		pid = raw_spawn(SYS_clone, (long)(flags | (adopted ? 0 : SIGCHLD)),
-				shares ? (long)(block + BLOCK_SIZE) : 0, 0, (long)alive, 0, body, &child);
+				shares ? (long)(block + BLOCK_SIZE) : 0, 0, (long)alive, 0, body,
+				&child);
 	}
 	note(pid);
 	if (pid > 0 && shares)
@@ -335,8 +337,8 @@ static void change_ids(struct node *node)
 
 	if (keeps)
 		ids[number == SYS_setreuid || number == SYS_setuid ? 0 : 2] = 0;
-	// Threads that differ in their rights end the process when libc finds out, so there each changes
-	// by itself; `creds-broadcast` is for the other.
+	// Threads that differ in their rights end the process when libc finds out, so there each
+	// changes by itself.
 	if (node->place == PROCESS && by_libc)
 		change_by_libc(number, ids);
 	else if (through)

@@ -155,8 +155,8 @@ static void run_tree(uint64_t seed, long tree)
 
 static void report(const struct options *options, long trees)
 {
-	printf("seed %lu: %ld trees, %ld nodes, %ld images, %ld refused calls, %ld answers, %ld mismatches, "
-	       "%ld failures\n",
+	printf("seed %lu: %ld trees, %ld nodes, %ld images, %ld refused calls, %ld answers, "
+	       "%ld mismatches, %ld failures\n",
 	       options->seed, trees, atomic_load(&census->nodes), atomic_load(&census->images),
 	       atomic_load(&census->refused), atomic_load(&score->answers),
 	       atomic_load(&score->mismatches), atomic_load(&score->failures));
