@@ -120,11 +120,13 @@ fn status_counts_processes() -> Result<()> {
     let registered =
         |what: &str| -> Result<u64> { status()?["registered"][what].as_u64().context("no count") };
     wait_until("no process is registered", || Ok(registered("processes")? == 0))?;
-    let child = spawn(preloaded("bracket", &["threads", "60000"]))?;
-    wait_until("one process with 17 threads", || {
+    let mut child = spawn(preloaded("bracket", &["threads", "1000000000"]))?;
+    let counted = wait_until("one process with 17 threads", || {
         Ok(registered("processes")? == 1 && registered("threads")? == 17)
-    })?;
-    finish("bracket", child)?;
+    });
+    send(&child, Signal::KILL)?;
+    child.wait()?;
+    counted?;
     ensure!(registered("processes")? == 0 && registered("threads")? == 0, "{}", status()?);
     Ok(())
 }
