@@ -130,10 +130,12 @@ fn run(modules: &str, with_library: bool, only: Option<&BTreeSet<&String>>) -> R
     results.lines().map(|line| outcome(line).with_context(|| line.to_owned())).collect()
 }
 
-/// Whether this says that a module's tests have come to no end.
+/// Whether this line, as `[3/7] test_os passed`, says that a module's tests have come to no end.
 fn is_unjudged(line: &str) -> bool {
-    let ends = [" crashed", " timed out", " worker ", " interrupted", " uncaught exception"];
-    line.contains(" load avg: ") && ends.iter().any(|end| line.contains(end))
+    const ENDS: [&str; 5] =
+        ["crashed", "timed out", "worker", "interrupted", "failed (uncaught exception"];
+    let outcome = line.split_once("] ").and_then(|(_, rest)| rest.split_once(' '));
+    outcome.is_some_and(|(_, outcome)| ENDS.iter().any(|end| outcome.starts_with(end)))
 }
 
 /// The modules that these tests are in.
