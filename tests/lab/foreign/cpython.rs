@@ -17,17 +17,17 @@ use libtest_mimic::Trial;
 
 use crate::support::{Scratch, USER, as_user, bypassed, note, script};
 
-/// Each group is a test; its modules run side by side, the longest first.
+/// Each group is a test; its modules run side by side, the longest first. None
+/// may take so long that the guest seems to hang.
 const GROUPS: &[(&str, &str)] = &[
     (
         "processes",
         "test_subprocess test_threading test_signal test_os test_time test_posix test_resource",
     ),
     ("asyncio", "test_asyncio"),
-    (
-        "multiprocessing",
-        "test_multiprocessing_spawn test_multiprocessing_forkserver test_multiprocessing_fork",
-    ),
+    ("multiprocessing_fork", "test_multiprocessing_fork"),
+    ("multiprocessing_forkserver", "test_multiprocessing_forkserver"),
+    ("multiprocessing_spawn", "test_multiprocessing_spawn"),
 ];
 
 /// Begins them as `python3 -m test` does. Only this process logs: the tests look at what others print.
@@ -106,15 +106,15 @@ fn run(modules: &str, with_library: bool, only: Option<&BTreeSet<&String>>) -> R
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        if with_library && most_registered < 4 {
+        if with_library && most_registered < 2 {
             most_registered = most_registered.max(registered()?);
         }
         sleep(Duration::from_secs(1));
     };
     let said = fs::read_to_string(&log)?;
     if with_library && only.is_none() {
-        // This process and those that run the tests.
-        ensure!(most_registered >= 4, "only {most_registered} processes were registered: {said}");
+        // This process and at least one that runs tests.
+        ensure!(most_registered >= 2, "only {most_registered} processes were registered: {said}");
         let count: u64 = bypassed(&said, "getpid").sum();
         ensure!(count > 0, "getpid was not bypassed: {said}");
     }
