@@ -101,9 +101,13 @@ vm-test: programs other-abi ## Run all tests in guests of Debian's kernels (root
 	@$(CARGO) build --release --locked --quiet --package bysyscall-tests --bin vm-test
 	@$(RELEASE)/vm-test $(KERNELS) $(TEST:%=--test %) $(ARGS)
 
-soak: programs ## Grow random process trees for SECONDS=1800, all answers bracketed; SEED=n repeats a run (root)
+soak: programs ## Grow random process trees for SECONDS=1800, all answers bracketed; SEED=n repeats them; KERNELS=6.12: in guests (root)
+ifdef KERNELS
+	@$(MAKE) --no-print-directory vm-test ARGS="--soak $(or $(SECONDS),1800) $(SEED:%=--seed %)"
+else
 	@$(CARGO) build --release --locked --quiet --package bysyscall-tests --bin soak
-	@$(RELEASE)/soak $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+	@$(RELEASE)/soak $(SECONDS:%=--seconds %) $(SEED:%=--seed %)
+endif
 
 check: packages ## Check formatting and lints
 	$(CARGO) fmt --all --check

@@ -9,6 +9,7 @@ mod lifecycle;
 mod privileges;
 mod refusal;
 mod service;
+mod soak;
 mod support;
 
 use std::process::ExitCode;
@@ -40,6 +41,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(containers::trials());
     trials.extend(lifecycle::trials());
     trials.extend(foreign::trials());
+    trials.extend(soak::trials());
     selection::retain(&mut trials);
     trials
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
 //! The boots of each kernel, and what is run in each.
 
+use std::time::Duration;
+
 use crate::kernel::Kernel;
 
 /// What is run in a guest.
@@ -14,6 +16,13 @@ pub enum Selection {
     Bracket(&'static [&'static str]),
     /// The loader must refuse to start and say these words.
     Refusal(&'static str),
+    /// Random trees of processes.
+    Soak {
+        /// For how long.
+        seconds: u64,
+        /// Of the trees.
+        seed: Option<u32>,
+    },
 }
 
 /// One start of a guest.
@@ -78,7 +87,7 @@ impl Boot {
             // CPython's tests alone would take most of the time that a kernel has.
             Selection::All => vec![
                 integration.to_owned(),
-                format!("{lab} --skip refusal:: --skip foreign::cpython"),
+                format!("{lab} --skip refusal:: --skip soak:: --skip foreign::cpython"),
             ],
             Selection::Named(name) => {
                 vec![format!("{integration} -- '{name}'"), format!("{lab} -- '{name}'")]
@@ -90,12 +99,26 @@ impl Boot {
                     format!("BYSYSCALL_TESTS='{names}' {integration} bracket::"),
                 ]
             }
+            Selection::Soak { seconds, seed } => {
+                let seed = seed.map(|seed| format!(" --seed {seed}")).unwrap_or_default();
+                vec![format!("BYSYSCALL_SOAK='--seconds {seconds}{seed}' {lab} soak::")]
+            }
             Selection::Refusal(words) => {
                 vec![format!("{lab} guest::"), format!("LAB_REFUSAL='{words}' {lab} refusal::")]
             }
         };
         let scale = format!("BYSYSCALL_TEST_TIME_SCALE={time_scale}");
         commands.iter().map(|command| format!("{scale} {command}\n")).collect()
+    }
+
+    /// A boot that takes longer is ended.
+    pub fn time_limit(&self) -> Duration {
+        const TESTS: Duration = Duration::from_secs(25 * 60);
+        match self.selection {
+            // With its warm-up.
+            Selection::Soak { seconds, .. } => TESTS + Duration::from_secs(seconds) * 5 / 4,
+            _ => TESTS,
+        }
     }
 
     /// The commands of a guest that is there for a person.

@@ -68,18 +68,18 @@ pub fn build_tests() -> Result<Vec<(String, PathBuf)>> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["test", "--release", "--locked", "--no-run", "--message-format=json"]);
     cargo.args(["--package", "bysyscall-tests", "--test", "integration", "--test", "lab"]);
+    cargo.args(["--bin", "soak"]);
     let messages = output(cargo.current_dir(built::repository()))?;
     let mut programs = Vec::new();
     for line in messages.lines() {
         let message: Value = serde_json::from_str(line)?;
-        if message["target"]["kind"][0] == "test"
-            && let (Some(name), Some(path)) =
-                (message["target"]["name"].as_str(), message["executable"].as_str())
+        if let (Some(name), Some(path)) =
+            (message["target"]["name"].as_str(), message["executable"].as_str())
         {
             programs.push((name.to_owned(), PathBuf::from(path)));
         }
     }
-    ensure!(programs.len() == 2, "cargo has built {programs:?}");
+    ensure!(programs.len() == 3, "cargo has built {programs:?}");
     Ok(programs)
 }
 

@@ -39,11 +39,17 @@ struct Arguments {
     /// Only the bracket tests, in the first boot of each kernel
     #[arg(long, conflicts_with = "test")]
     core: bool,
+    /// Random trees of processes for so many seconds, in the first boot of each kernel
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["test", "core"])]
+    soak: Option<u64>,
+    /// Of the trees; a random one if it is not given
+    #[arg(long, requires = "soak")]
+    seed: Option<u32>,
     /// How many guests run at once
     #[arg(long, value_name = "NUMBER", default_value_t = 2)]
     jobs: usize,
     /// A root shell in a guest instead of tests; the guest ends with it
-    #[arg(long, conflicts_with_all = ["test", "core"])]
+    #[arg(long, conflicts_with_all = ["test", "core", "soak"])]
     shell: bool,
 }
 
@@ -149,12 +155,19 @@ fn choose_boots(kernel: &Kernel, arguments: &Arguments) -> Result<Vec<Boot>> {
     }
     if !arguments.boots.is_empty() {
         boots.retain(|boot| arguments.boots.iter().any(|name| name == boot.name));
-    } else if arguments.test.is_some() || arguments.core || arguments.shell {
+    } else if arguments.test.is_some()
+        || arguments.core
+        || arguments.shell
+        || arguments.soak.is_some()
+    {
         boots.truncate(1);
     }
     for boot in &mut boots {
         if arguments.core {
             boot.selection = Selection::Bracket(&["bracket::"]);
+        }
+        if let Some(seconds) = arguments.soak {
+            boot.selection = Selection::Soak { seconds, seed: arguments.seed };
         }
         if let Some(name) = &arguments.test {
             boot.selection = Selection::Named(name.clone());

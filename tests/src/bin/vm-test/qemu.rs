@@ -22,8 +22,6 @@ use crate::{console, image};
 const SUITE: &str = "trixie";
 const PROGRAM: &str = "qemu-system-x86_64";
 const MEMORY: &str = "2048";
-/// A boot that takes longer is ended.
-const TIME_LIMIT: Duration = Duration::from_secs(25 * 60);
 /// A guest that says nothing for so long hangs.
 const SILENCE_LIMIT: Duration = Duration::from_secs(6 * 60);
 /// How much longer things take than on a machine.
@@ -207,7 +205,7 @@ impl<'a> Guest<'a> {
         let mut running = Running::start(&mut qemu)?;
         let stdout = running.child.stdout.take().context("no standard output")?;
         let mut results = Results::new(self.kernel.version);
-        let mut problem = watch(stdout, |line| {
+        let mut problem = watch(stdout, boot.time_limit(), |line| {
             if !line.is_empty() {
                 println!("{prefix} {:4} s | {line}", begin.elapsed().as_secs());
             }
@@ -265,17 +263,21 @@ fn drive(plan: &str) -> String {
 }
 
 /// Hands the lines that a guest says on, until it ends. What is wrong with it, if it had to be ended.
-fn watch(stdout: ChildStdout, mut take: impl FnMut(&str)) -> Result<Option<String>> {
+fn watch(
+    stdout: ChildStdout,
+    limit: Duration,
+    mut take: impl FnMut(&str),
+) -> Result<Option<String>> {
     let pieces = read_in_thread(stdout);
     let begin = Instant::now();
     let mut text = Vec::new();
     let problem = loop {
-        let rest = TIME_LIMIT.saturating_sub(begin.elapsed());
+        let rest = limit.saturating_sub(begin.elapsed());
         match pieces.recv_timeout(rest.min(SILENCE_LIMIT)) {
             Ok(piece) => text.extend(piece),
             Err(RecvTimeoutError::Disconnected) => break None,
-            Err(RecvTimeoutError::Timeout) if begin.elapsed() >= TIME_LIMIT => {
-                break Some(format!("it took longer than {} s", TIME_LIMIT.as_secs()));
+            Err(RecvTimeoutError::Timeout) if begin.elapsed() >= limit => {
+                break Some(format!("it took longer than {} s", limit.as_secs()));
             }
             Err(RecvTimeoutError::Timeout) => {
                 break Some(format!("it said nothing for {} s", SILENCE_LIMIT.as_secs()));
