@@ -68,13 +68,14 @@ pub fn build_tests() -> Result<Vec<(String, PathBuf)>> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["test", "--release", "--locked", "--no-run", "--message-format=json"]);
     cargo.args(["--package", "bysyscall-tests", "--test", "integration", "--test", "lab"]);
-    cargo.args(["--bin", "soak"]);
     let messages = output(cargo.current_dir(built::repository()))?;
     let mut programs = Vec::new();
     for line in messages.lines() {
         let message: Value = serde_json::from_str(line)?;
-        if let (Some(name), Some(path)) =
-            (message["target"]["name"].as_str(), message["executable"].as_str())
+        // Cargo builds the binaries of a package with its tests.
+        let (kind, name) = (&message["target"]["kind"][0], &message["target"]["name"]);
+        if (kind == "test" || name == "soak")
+            && let (Some(name), Some(path)) = (name.as_str(), message["executable"].as_str())
         {
             programs.push((name.to_owned(), PathBuf::from(path)));
         }
