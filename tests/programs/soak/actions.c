@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
-#include <linux/futex.h>
 #include <linux/keyctl.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
@@ -150,13 +149,10 @@ static unsigned long draw_flags(struct node *node)
 	return flags;
 }
 
-// Cleared and woken by the kernel when the child has left this memory, by whatever end.
-static void await_departure(_Atomic uint32_t *word)
+// The kernel clears the word when the child has left this memory, by whatever end.
+static bool has_left(const void *word)
 {
-	uint32_t seen;
-
-	while ((seen = atomic_load(word)))
-		real(SYS_futex, word, FUTEX_WAIT, seen, NULL);
+	return atomic_load((const _Atomic uint32_t *)word) == 0;
 }
 
 static void clone_by_instruction(struct node *node)
@@ -202,7 +198,7 @@ static void clone_by_instruction(struct node *node)
 	}
 	note(pid);
 	if (pid > 0 && shares)
-		await_departure(alive);
+		collect_until(has_left, alive);
 	if (pid > 0 && !adopted)
 		collect(pid);
 	real(SYS_munmap, block, BLOCK_SIZE);
@@ -425,12 +421,18 @@ struct held {
 	struct node node;
 };
 
+static bool is_over(const void *held)
+{
+	return atomic_load(&((const struct held *)held)->over) > 0;
+}
+
 static void hold(void *argument)
 {
 	struct held *held = argument;
 
 	announce(&held->ready, 1);
-	await(&held->over, 1);
+	// As the first of its namespace it gets the orphans of the others.
+	collect_until(is_over, held);
 }
 
 // A pid namespace has its children as members, a user namespace has itself.
@@ -461,6 +463,9 @@ static void enter_and_live(void *argument)
 		collect(begin(node_be_process, &held->node));
 	else
 		node_be_process(&held->node);
+	// Also those that the child has made for us, by CLONE_PARENT: whoever took them in our place
+	// would have to be waiting when their namespace ends.
+	collect_all();
 }
 
 static void enter_namespace(struct node *node)

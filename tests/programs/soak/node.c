@@ -78,13 +78,13 @@ bool have_child(struct node *node, struct node *child, enum place place)
 
 // ---- waiting
 
-static long collected(long which)
+static long collected(long which, int options)
 {
 	int status = 0;
 	long ended;
 
 	do
-		ended = real(SYS_wait4, which, &status, __WALL, NULL);
+		ended = real(SYS_wait4, which, &status, __WALL | options, NULL);
 	while (ended == -EINTR);
 	if (ended > 0 && WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL)
 		fail("a child was ended by signal", WTERMSIG(status));
@@ -103,13 +103,22 @@ static bool is_child(long pid)
 void collect(long child)
 {
 	while (child > 0 && is_child(child))
-		collected(-1);
+		collected(-1, 0);
 	check_all();
+}
+
+void collect_until(bool (*over)(const void *), const void *argument)
+{
+	while (!over(argument)) {
+		collected(-1, WNOHANG);
+		check_all();
+		real(SYS_sched_yield);
+	}
 }
 
 void collect_all(void)
 {
-	while (collected(-1) > 0)
+	while (collected(-1, 0) > 0)
 		check_all();
 }
 

@@ -2,7 +2,7 @@
 //
 // A tree of processes and threads that is a function of its seed: each node draws what it does from
 // a generator of its own, which it has from its parent's. How the kernel answers and who runs when
-// changes no draw.
+// changes no draw; only the end of a pid namespace or an exec cuts others off at some moment.
 
 #ifndef NODE_H
 #define NODE_H
@@ -66,6 +66,9 @@ bool node_from_arguments(int argc, char **argv, struct node *node);
 // pid namespace did right.
 void collect(long child);
 void collect_all(void);
+
+// Waits for something else; takes whoever ends meanwhile.
+void collect_until(bool (*over)(const void *), const void *argument);
 
 // actions.c: does one action out of those that may be done in the node's place.
 void act(struct node *node);
