@@ -532,9 +532,12 @@ int BPF_PROG(bysys_exit, struct task_struct *task)
  * The group leader whose process group or session change_pid() changes: its
  * first argument of three or, since Linux 6.15, its second of four.
  */
-static __always_inline __u64 regrouped(__u64 *arguments)
+static __always_inline __u64 regrouped(void *context)
 {
-	return bpf_get_func_arg_cnt(arguments) == 3 ? arguments[0] : arguments[1];
+	__u64 task = 0;
+
+	bpf_get_func_arg(context, bpf_get_func_arg_cnt(context) == 3 ? 0 : 1, &task);
+	return task;
 }
 
 /*
@@ -543,20 +546,20 @@ static __always_inline __u64 regrouped(__u64 *arguments)
  * flags are withheld while a task is.
  */
 SEC("fentry/change_pid")
-int bysys_regroup(__u64 *arguments)
+int bysys_regroup(void *context)
 {
 	__sync_fetch_and_add(&regroupings_begun, 1);
-	take_flags_away((struct victims){.process = regrouped(arguments)});
+	take_flags_away((struct victims){.process = regrouped(context)});
 	return 0;
 }
 
 SEC("fexit/change_pid")
-int bysys_regrouped(__u64 *arguments)
+int bysys_regrouped(void *context)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
 	regroupings_ended = now(&regroupings_begun);
-	if (identity(task->group_leader) == regrouped(arguments))
+	if (identity(task->group_leader) == regrouped(context))
 		publish_current(task);
 	return 0;
 }
