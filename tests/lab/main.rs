@@ -20,8 +20,9 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // The tests share one service, and some stop it.
-    arguments.test_threads = Some(1);
+    // The tests share one service, and some stop it. The soak is alone and speaks meanwhile, which
+    // it may where the line of a test is printed at its end: with more than one thread.
+    arguments.test_threads = Some(if std::env::var_os(soak::ARGUMENTS).is_some() { 2 } else { 1 });
     if let Err(error) =
         ensure_guest().and_then(|()| fixture::install()).and_then(|()| support::install())
     {
