@@ -9,14 +9,15 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use bysyscall_tests::built;
 use bysyscall_tests::fixture::{
     as_nobody, ensure_no_traces, ensure_success, finish, library, path, plain, preloaded, spawn,
     start, status, stop, trial, wait_until,
 };
 use bysyscall_tests::process::{output, succeed, text};
+use bysyscall_tests::{built, patience};
 use libtest_mimic::Trial;
 
+use self::Length::{Seconds, Times};
 use crate::support::set_mode;
 
 /// In parts, so that a slow guest does not seem to hang.
@@ -166,6 +167,14 @@ fn upgrade_and_back() -> Result<()> {
     Ok(())
 }
 
+/// How long a bracket goes on.
+#[derive(Clone, Copy)]
+enum Length {
+    Seconds(u32),
+    /// As often; where everything takes longer, less often.
+    Times(u32),
+}
+
 /// Always as many processes: whichever ends is judged and followed by another.
 struct Crowd {
     libraries: [PathBuf; 2],
@@ -174,17 +183,18 @@ struct Crowd {
 }
 
 impl Crowd {
-    /// Long enough that most live through several rounds.
-    const KINDS: &[(&str, &str)] = &[
-        ("load", "3"),
-        ("threads", "2000"),
-        ("fork", "300"),
-        ("fork-thread", "50"),
-        ("vfork", "50"),
-        ("exec-thread", "20"),
-        ("churn", "3000"),
-        ("signals", "2"),
-        ("creds-overlay", "2"),
+    /// Long enough that most live through several rounds, on a slow machine too. None has many threads
+    /// at a time: to detach hooks the kernel waits until each task that can run has run.
+    const KINDS: &[(&str, Length)] = &[
+        ("single", Times(20000)),
+        ("fork", Times(300)),
+        ("fork-thread", Times(50)),
+        ("vfork", Times(50)),
+        ("exec-thread", Times(20)),
+        ("churn", Times(3000)),
+        ("sessions", Times(100)),
+        ("signals", Seconds(2)),
+        ("creds-overlay", Seconds(2)),
     ];
 
     fn new(libraries: [PathBuf; 2]) -> Result<Self> {
@@ -195,8 +205,12 @@ impl Crowd {
 
     fn refill(&mut self) -> Result<()> {
         while self.running.len() < PROCESSES {
-            let (name, number) = Self::KINDS[self.started % Self::KINDS.len()];
-            let mut command = plain("bracket", &[name, number]);
+            let (name, length) = Self::KINDS[self.started % Self::KINDS.len()];
+            let number = match length {
+                Seconds(seconds) => seconds,
+                Times(times) => times / patience::scale(),
+            };
+            let mut command = plain("bracket", &[name, &number.to_string()]);
             command.env("LD_PRELOAD", &self.libraries[self.started % 2]);
             // Each kind comes with each library and as each user, but for what needs root.
             let as_user = self.started / 2 % 2 == 1 && name != "creds-overlay";
