@@ -52,7 +52,7 @@ const PLACES: &[Place] = &[
         from: USER,
         by: "unshare --user $CHECKS",
         uid: OVERFLOW,
-        answers: Answers::BypassedPids,
+        answers: Answers::BypassedButIds,
     },
     served(
         "user-and-pid-two-deep",

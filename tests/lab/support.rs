@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
+use bysyscall_abi::{HOOKS, WRAPPERS};
 use bysyscall_tests::fixture::{ensure_success, library, path, start, status};
 use bysyscall_tests::process::{output, text};
 
@@ -25,8 +26,8 @@ pub const ASKED_AT_LEAST: u64 = 500;
 pub enum Answers {
     /// From the cells, for each wrapper that is on.
     Bypassed,
-    /// The same for pid and tid, and from the kernel for users and groups.
-    BypassedPids,
+    /// The same, but from the kernel for users and groups.
+    BypassedButIds,
     /// From the kernel.
     Real,
 }
@@ -76,7 +77,7 @@ pub fn ensure_checks(mut command: Command, uid: u32, answers: Answers) -> Result
         let expected = is_on
             && match answers {
                 Answers::Bypassed => true,
-                Answers::BypassedPids => ["getpid", "gettid"].contains(&wrapper.as_str()),
+                Answers::BypassedButIds => !is_of_credentials(&wrapper),
                 Answers::Real => false,
             };
         ensure!(
@@ -85,6 +86,12 @@ pub fn ensure_checks(mut command: Command, uid: u32, answers: Answers) -> Result
         );
     }
     Ok(output)
+}
+
+fn is_of_credentials(wrapper: &str) -> bool {
+    let creds = HOOKS.iter().filter(|hook| hook.name == "bysys_creds");
+    let bits = creds.fold(0, |bits, hook| bits | 1 << hook.bit);
+    WRAPPERS.iter().any(|row| row.name == wrapper && row.hooks & bits != 0)
 }
 
 /// Each wrapper, and whether it is on.
