@@ -17,8 +17,8 @@ use libtest_mimic::Trial;
 use rustix::process::Signal;
 
 use crate::fixture::{
-    ensure_no_traces, finish, loader, preloaded, send, spawn, start, status, stop, traces, trial,
-    wait_until,
+    ensure_no_traces, finish, loader, path, preloaded, send, spawn, start, status, stop, traces,
+    trial, wait_until,
 };
 
 pub fn trials() -> Vec<Trial> {
@@ -30,6 +30,7 @@ pub fn trials() -> Vec<Trial> {
         trial("lifecycle::every_pin_removed_under_load", every_pin_removed_under_load),
         trial("lifecycle::private_pins_removed_before_stop", private_pins_removed_before_stop),
         trial("lifecycle::hold_unmounted_once", hold_unmounted_once),
+        trial("lifecycle::run_mounted_twice", run_mounted_twice),
         trial("lifecycle::two_starts_at_once", two_starts_at_once),
     ]
 }
@@ -216,6 +217,25 @@ fn hold_unmounted_once() -> Result<()> {
     ensure!(text(&output.stderr).contains("getpid: 2 real calls"), "{}", text(&output.stderr));
     start()?;
     ensure!(status()?["running"] == true, "does not run again");
+    stop()?;
+    ensure_no_traces()
+}
+
+/// As a chroot has it: the copy of `/run` has copies of our mounts.
+fn run_mounted_twice() -> Result<()> {
+    let copy = path("copy-of-run");
+    fs::create_dir(&copy)?;
+    start()?;
+    succeed(Command::new("mount").arg("--rbind").args([Path::new("/run"), &copy]))?;
+    let stopped = stop().and_then(|()| {
+        ensure!(status()?["running"] == false, "runs after a stop");
+        start()?;
+        succeed(&mut preloaded("bracket", &["fork", "50"]))?;
+        stop()
+    });
+    succeed(Command::new("umount").args(["--recursive", "--lazy"]).arg(&copy))?;
+    fs::remove_dir(&copy)?;
+    stopped?;
     stop()?;
     ensure_no_traces()
 }

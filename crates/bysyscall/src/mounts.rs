@@ -276,13 +276,21 @@ fn detach(path: &Path) -> Result<()> {
         .with_context(|| format!("cannot unmount {}", path.display()))
 }
 
-/// Removes an empty directory, if it is there.
+/// Removes an empty directory, if it is there. One where something is mounted in
+/// a copy of its file system's tree, as in a chroot with `/run`, stays.
 ///
 /// # Errors
 ///
 /// If it is not empty or may not be removed.
 pub fn remove_dir(path: &Path) -> Result<()> {
     match fs::remove_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+            log::warn!(
+                "{} stays: its parent directory is also mounted elsewhere, with what was mounted on it",
+                path.display()
+            );
+            Ok(())
+        }
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", path.display()))
         }
