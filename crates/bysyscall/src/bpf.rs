@@ -125,15 +125,21 @@ pub fn probe(hook: &Hook) -> Result<()> {
     let object = load(1 << hook.bit, false)?;
     let link = program(&object, hook.name)?.attach().map_err(explain)?;
     if hook.name == REGROUP {
-        let before = regroupings(&object)?;
-        make_a_session()?;
-        // A kernel built with link-time optimization may have a copy of the function elsewhere.
-        ensure!(
-            regroupings(&object)? != before,
-            "the kernel begins sessions without calling this function"
-        );
+        ensure_is_called(&object)?;
     }
     drop(link);
+    Ok(())
+}
+
+/// Whether the hook on `change_pid()` sees what it is there for: a kernel built
+/// with link-time optimization may have copies of the function elsewhere.
+fn ensure_is_called(object: &Object) -> Result<()> {
+    let before = regroupings(object)?;
+    make_a_session()?;
+    ensure!(
+        regroupings(object)? != before,
+        "the kernel begins sessions without calling this function"
+    );
     Ok(())
 }
 
@@ -177,12 +183,13 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// Loads and attaches the hooks in `hooks`; fills the maps.
+    /// Loads and attaches the hooks of a service; fills the maps.
     ///
     /// # Errors
     ///
     /// If the kernel refuses one of them.
-    pub fn new(hooks: u32, service: &Service) -> Result<Self> {
+    pub fn new(service: &Service) -> Result<Self> {
+        let hooks = service.hooks;
         let object = load(hooks, true).context("cannot load the BPF programs")?;
         let map = |name: &str| {
             object
@@ -217,8 +224,10 @@ impl Attached {
             let link = program(&object, hook.name)?.attach().map_err(explain);
             let failed = || format!("cannot attach {} to {}", hook.name, hook.attach_point);
             links.push((hook, link.with_context(failed)?));
-            if hook.name == NEWTASK {
-                make_a_task()?;
+            match hook.name {
+                NEWTASK => make_a_task()?,
+                REGROUP => ensure_is_called(&object).with_context(failed)?,
+                _ => {}
             }
         }
         Ok(Self { object, links, register, count })

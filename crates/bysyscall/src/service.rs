@@ -188,11 +188,18 @@ pub fn start(interrupts: &Interrupts) -> Result<Service> {
     result
 }
 
-fn set_up(interrupts: &Interrupts) -> Result<Service> {
-    kernel::check_support()?;
+/// Loads and attaches what this kernel takes: all at once, or what is left after it was asked
+/// about each hook, which takes long.
+fn attach(service: &mut Service) -> Result<Attached> {
+    if HOOKS.iter().all(|hook| kernel::check_runs(hook.attach_point).is_ok()) {
+        choose(service, HOOKS.iter().fold(0, |bits, hook| bits | 1 << hook.bit));
+        if let Ok(attached) = Attached::new(service) {
+            return Ok(attached);
+        }
+    }
     let hooks = probe_hooks(!0);
-    let wrappers = abi::wrappers_kept_right_by(hooks.accepted);
-    if wrappers == 0 {
+    choose(service, hooks.accepted);
+    if service.wrappers == 0 {
         let reasons = hooks
             .refused
             .iter()
@@ -206,6 +213,16 @@ fn set_up(interrupts: &Interrupts) -> Result<Service> {
             reasons.collect::<String>()
         );
     }
+    Attached::new(service)
+}
+
+fn choose(service: &mut Service, hooks: u32) {
+    service.hooks = hooks;
+    service.wrappers = abi::wrappers_kept_right_by(hooks);
+}
+
+fn set_up(interrupts: &Interrupts) -> Result<Service> {
+    kernel::check_support()?;
     interrupts.check()?;
 
     let held = mounts::has_overlay();
@@ -224,15 +241,13 @@ fn set_up(interrupts: &Interrupts) -> Result<Service> {
         started_at: SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() as u64,
         abi_version: abi::ABI_VERSION,
         record_flags: held_flag | rdpid_flag | own_id_flag,
-        hooks: hooks.accepted,
-        wrappers,
         cell_count: kernel::possible_cpus()?,
         ..Service::default()
     };
     for (to, from) in service.version.iter_mut().zip(VERSION.bytes()) {
         *to = from;
     }
-    let attached = Attached::new(service.hooks, &service)?;
+    let attached = attach(&mut service)?;
     interrupts.check()?;
 
     mounts::mount_public(paths::public_dir())?;
