@@ -73,7 +73,7 @@ static const struct scenario scenarios[] = {
 	{"own-id-map", scenario_own_id_map, 10, "rounds", ANYONE, NULL},
 	{"seccomp-inherited", scenario_seccomp_inherited, 1000, "rounds", ANYONE, NULL},
 	{"seccomp-after", scenario_seccomp_after, 100000, "rounds", ANYONE, NULL},
-	{"seccomp-emulated", scenario_seccomp_emulated, 200, "rounds in each state", ANYONE, NULL},
+	{"seccomp-emulated", scenario_seccomp_emulated, 50, "rounds in each state", ANYONE, NULL},
 	{"user-dispatch", scenario_user_dispatch, 200, "rounds in each state", ANYONE, NULL},
 	{"user-dispatch-raw", scenario_user_dispatch_raw, 200, "rounds in each state", ANYONE, NULL},
 	{"ptrace-emulated", scenario_ptrace_emulated, 20, "rounds in each state", ANYONE, NULL},

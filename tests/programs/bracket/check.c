@@ -274,6 +274,14 @@ static bool each_id_is_of_one_time(const struct call *call, const struct answer 
 	return each;
 }
 
+// The kernel looks up the parent and then the parent's number (kernel/sys.c), so its own answer is 0 if
+// the old parent has been reaped in between.
+static bool parent_is_reaped(const struct call *call, const struct answer *before,
+			     const struct answer *got, const struct answer *after)
+{
+	return call->number == SYS_getppid && got->value == 0 && before->value != after->value;
+}
+
 static void judge(const struct call *call, enum form form, const struct answer *before,
 		  const struct answer *got, const struct answer *after, long overlapping)
 {
@@ -281,6 +289,8 @@ static void judge(const struct call *call, enum form form, const struct answer *
 
 	if (!same(call, form, before, got) && !same(call, form, after, got)) {
 		if (overlapping > 1)
+			return;
+		if (parent_is_reaped(call, before, got, after))
 			return;
 		if (atomic_load(&map_may_appear) && each_id_is_of_one_time(call, before, got, after))
 			return;
