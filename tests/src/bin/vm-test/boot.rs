@@ -8,8 +8,10 @@ use crate::kernel::Kernel;
 /// What is run in a guest.
 #[derive(Clone, Debug)]
 pub enum Selection {
-    /// All tests, but not CPython's, nor those for a kernel that refuses us.
-    All,
+    /// The same tests as natively.
+    Integration,
+    /// Those that need a whole machine, but not CPython's, nor those for a kernel that refuses us.
+    Lab,
     /// Tests with this in their names.
     Named(String),
     /// These of the bracket tests, by parts of their names.
@@ -53,8 +55,13 @@ pub fn boots(kernel: &Kernel) -> Vec<Boot> {
         "lsl::migrate",
     ];
     let core = || Selection::Bracket(CORE);
-    let main =
-        Boot { name: "main", cpus: 2, rdpid: true, lockdown: "none", selection: Selection::All };
+    let main = Boot {
+        name: "main",
+        cpus: 2,
+        rdpid: true,
+        lockdown: "none",
+        selection: Selection::Integration,
+    };
     if kernel.version < (5, 19) {
         let selection = Selection::Refusal("task local storage for tracing programs (Linux 5.12)");
         return vec![Boot { selection, ..main }];
@@ -62,6 +69,7 @@ pub fn boots(kernel: &Kernel) -> Vec<Boot> {
     let confidentiality = Selection::Refusal("lockdown=confidentiality");
     vec![
         main.clone(),
+        Boot { name: "lab", selection: Selection::Lab, ..main.clone() },
         Boot { name: "integrity", lockdown: "integrity", selection: core(), ..main.clone() },
         Boot {
             name: "confidentiality",
@@ -84,11 +92,11 @@ impl Boot {
         );
         let integration = "/lab/target/lab/integration --color never";
         let commands = match &self.selection {
+            Selection::Integration => vec![integration.to_owned()],
             // CPython's tests alone would take most of the time that a kernel has.
-            Selection::All => vec![
-                integration.to_owned(),
-                format!("{lab} --skip refusal:: --skip soak:: --skip foreign::cpython"),
-            ],
+            Selection::Lab => {
+                vec![format!("{lab} --skip refusal:: --skip soak:: --skip foreign::cpython")]
+            }
             Selection::Named(name) => {
                 vec![format!("{integration} -- '{name}'"), format!("{lab} -- '{name}'")]
             }
@@ -113,7 +121,7 @@ impl Boot {
 
     /// A boot that takes longer is ended.
     pub fn time_limit(&self) -> Duration {
-        const TESTS: Duration = Duration::from_secs(25 * 60);
+        const TESTS: Duration = Duration::from_secs(40 * 60);
         match self.selection {
             // With its warm-up.
             Selection::Soak { seconds, .. } => TESTS + Duration::from_secs(seconds) * 5 / 4,
