@@ -27,17 +27,65 @@ static __always_inline bool may_be_emulated(struct task_struct *task)
 	return task->ptrace || task->thread_info.syscall_work & work;
 }
 
+/* The number of the system call that the task is in; something else where it is in none. */
+static __always_inline __u32 system_call_of(struct task_struct *task)
+{
+	struct pt_regs *registers = (struct pt_regs *)bpf_task_pt_regs(task);
+
+	/* The kernel looks at 32 bits, without the mark of the x32 ABI. */
+	return (__u32)registers->orig_ax & ~0x40000000U;
+}
+
 /*
  * Whether the task is inside a system call that can install a filter or a
  * dispatch, by its number for 64-bit or 32-bit callers (prctl, seccomp).
  */
 static __always_inline bool is_installing(struct task_struct *task)
 {
-	struct pt_regs *registers = (struct pt_regs *)bpf_task_pt_regs(task);
-	/* The kernel looks at 32 bits, without the mark of the x32 ABI. */
-	__u32 number = (__u32)registers->orig_ax & ~0x40000000U;
+	__u32 number = system_call_of(task);
 
 	return number == 157 || number == 317 || number == 172 || number == 354;
+}
+
+/*
+ * Whether the task is inside a system call that can take over the times of a
+ * child: wait4 and waitid, waitid of the x32 ABI, and waitpid, wait4 and waitid
+ * for 32-bit callers.
+ */
+static __always_inline bool is_waiting(struct task_struct *task)
+{
+	__u32 number = system_call_of(task);
+
+	if (task->thread_info.status & TS_COMPAT)
+		return number == 7 || number == 114 || number == 284;
+	return number == 61 || number == 247 || number == 529;
+}
+
+/*
+ * Whether the task is inside a system call whose answer is its own CPU time: getitimer,
+ * setitimer, getrusage, times, timer_settime, timer_gettime, clock_gettime. Or in any for 32-bit callers.
+ */
+static __always_inline bool is_asking(struct task_struct *task)
+{
+	__u32 number = system_call_of(task);
+
+	if (task->thread_info.status & TS_COMPAT)
+		return true;
+	return number == 36 || number == 38 || number == 98 || number == 100 || number == 223 ||
+	       number == 224 || number == 228;
+}
+
+/* Whether the clocks of the vDSO are not the kernel's for this task. */
+static __always_inline bool has_own_time(struct task_struct *task)
+{
+	struct timespec64 *offset;
+
+	if (!bpf_core_field_exists(task->nsproxy->time_ns))
+		return false;
+	if (!task->nsproxy)
+		return true;
+	offset = &task->nsproxy->time_ns->offsets.monotonic;
+	return offset->tv_sec || offset->tv_nsec;
 }
 
 /* Where a pid keeps its number in the namespace of a level that it has. */

@@ -2,23 +2,25 @@
 //! The BPF object: which hooks this kernel takes, and loading it with those.
 
 use std::ffi::CString;
+use std::fs;
 use std::io;
 use std::mem::offset_of;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::ptr::null;
 use std::sync::Mutex;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use bysyscall_abi::{Control, HOOKS, Hook, Service, wrappers_kept_right_by};
+use bysyscall_abi::{Control, HOOKS, Hook, Service};
 use libbpf_rs::{
-    Link, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, PrintLevel, Program, ProgramMut,
-    libbpf_sys, set_print,
+    Link, Map, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, PrintLevel, Program,
+    ProgramMut, libbpf_sys, set_print,
 };
 
-use crate::kernel;
+use crate::{clocks, kernel};
 
 /// The types of the object's BTF, as Rust; for [`crate::layout`].
 #[allow(
@@ -53,6 +55,8 @@ const NEWTASK: &str = "bysys_newtask";
 const REGROUP: &str = "bysys_regroup";
 /// The map with what the service knows of itself.
 pub const SERVICE: &str = "bysys_service";
+/// The map with the lists of programs.
+pub const PROGRAMS: &str = "bysys_programs";
 
 /// What libbpf has said since it was last asked to do something.
 static SAID: Mutex<String> = Mutex::new(String::new());
@@ -92,37 +96,59 @@ fn explain(error: libbpf_rs::Error) -> anyhow::Error {
     }
 }
 
-/// Loads the object with the hooks in `hooks` (bits of [`HOOKS`]) and, if
-/// asked, the programs that are no hooks.
-fn load(hooks: u32, with_others: bool) -> Result<Object> {
+/// What to load of the object.
+#[derive(Clone, Copy, Default)]
+struct Parts {
+    /// Bits of [`HOOKS`].
+    hooks: u32,
+    tick_origin: u64,
+    /// Also the programs that are no hooks.
+    with_others: bool,
+    /// One of these asks for paths of executables.
+    reads_paths: u32,
+}
+
+fn load(parts: Parts) -> Result<Object> {
     forget_said();
     let cpus = kernel::possible_cpus()?;
     let mut open = ObjectBuilder::default().open_memory(OBJECT).map_err(explain)?;
     for mut map in open.maps_mut() {
         match map.name().to_str() {
-            Some(CELLS) => map.set_max_entries(1 + cpus).map_err(explain)?,
+            Some(CELLS) => map
+                .set_max_entries(process_start(cpus) + bysyscall_abi::PROCESSES)
+                .map_err(explain)?,
             Some(CPUS) => map.set_max_entries(cpus).map_err(explain)?,
             Some(name) if name.ends_with(".rodata") => {
-                let kept_right = wrappers_kept_right_by(hooks).to_ne_bytes();
-                let at = offset_of!(types::rodata, kept_right);
-                let place = map
-                    .initial_value_mut()
-                    .and_then(|value| value.get_mut(at..at + kept_right.len()));
-                place.context("no kept_right in .rodata")?.copy_from_slice(&kept_right);
+                let numbers: [(usize, &[u8]); 4] = [
+                    (offset_of!(types::rodata, reads_paths), &parts.reads_paths.to_ne_bytes()),
+                    (offset_of!(types::rodata, process_start), &process_start(cpus).to_ne_bytes()),
+                    (offset_of!(types::rodata, tick_origin), &parts.tick_origin.to_ne_bytes()),
+                    (offset_of!(types::rodata, tick), &u64::from(clocks::tick()).to_ne_bytes()),
+                ];
+                for (at, number) in numbers {
+                    let value = map.initial_value_mut();
+                    let place = value.and_then(|value| value.get_mut(at..at + number.len()));
+                    place.context(".rodata is too short")?.copy_from_slice(number);
+                }
             }
             _ => {}
         }
     }
     for mut program in open.progs_mut() {
         let hook = HOOKS.iter().find(|hook| program.name() == hook.name);
-        program.set_autoload(hook.map_or(with_others, |hook| hooks & 1 << hook.bit != 0));
+        program.set_autoload(hook.map_or(parts.with_others, |hook| hook.is_in(parts.hooks)));
     }
     open.load().map_err(explain)
 }
 
+/// The element of the cells map that is the first record of a process: after the cells, at the start of a page.
+fn process_start(cell_count: u32) -> u32 {
+    (1 + cell_count).next_multiple_of(bysyscall_abi::PAGE_ELEMENTS)
+}
+
 /// Whether the kernel takes a hook: loads and attaches it alone, and lets go.
 pub fn probe(hook: &Hook) -> Result<()> {
-    let object = load(1 << hook.bit, false)?;
+    let object = load(Parts { hooks: 1 << hook.bit, ..Parts::default() })?;
     let link = program(&object, hook.name)?.attach().map_err(explain)?;
     if hook.name == REGROUP {
         ensure_is_called(&object)?;
@@ -178,6 +204,8 @@ fn program<'obj>(object: &'obj Object, name: &str) -> Result<ProgramMut<'obj>> {
 pub struct Attached {
     object: Object,
     links: Vec<(&'static Hook, Link)>,
+    /// Those are loaded, and the kernel has shown that it takes them.
+    spare: Vec<&'static Hook>,
     register: Link,
     count: Link,
 }
@@ -189,8 +217,14 @@ impl Attached {
     ///
     /// If the kernel refuses one of them.
     pub fn new(service: &Service) -> Result<Self> {
-        let hooks = service.hooks;
-        let object = load(hooks, true).context("cannot load the BPF programs")?;
+        let hooks = service.hooks | service.spare_hooks;
+        let object = load(Parts {
+            hooks,
+            tick_origin: service.tick_origin,
+            with_others: true,
+            reads_paths: service.reads_paths,
+        })
+        .context("cannot load the BPF programs")?;
         let map = |name: &str| {
             object
                 .maps()
@@ -206,8 +240,12 @@ impl Attached {
             abi_version: service.abi_version,
             cell_size: bysyscall_abi::CELL_SIZE,
             cell_count: service.cell_count,
+            tick: clocks::tick(),
             generation: service.generation,
-            ..Default::default()
+            tick_origin: service.tick_origin,
+            jiffies: 0,
+            process_start: process_start(service.cell_count),
+            reserved: [0; 53],
         };
         cells
             .update(&zero, bytes_of(&header), MapFlags::ANY)
@@ -219,18 +257,19 @@ impl Attached {
             .attach_iter(service_map.as_fd())
             .context("cannot make the registration iterator")?;
         let count = program(&object, COUNT)?.attach().context("cannot make the task iterator")?;
-        let mut links = Vec::new();
-        for hook in HOOKS.iter().filter(|hook| hooks & 1 << hook.bit != 0) {
+        let (mut links, mut spare) = (Vec::new(), Vec::new());
+        for hook in HOOKS.iter().filter(|hook| hook.is_in(hooks)) {
             let link = program(&object, hook.name)?.attach().map_err(explain);
             let failed = || format!("cannot attach {} to {}", hook.name, hook.attach_point);
-            links.push((hook, link.with_context(failed)?));
+            let link = link.with_context(failed)?;
             match hook.name {
                 NEWTASK => make_a_task()?,
                 REGROUP => ensure_is_called(&object).with_context(failed)?,
                 _ => {}
             }
+            if hook.is_in(service.hooks) { links.push((hook, link)) } else { spare.push(hook) }
         }
-        Ok(Self { object, links, register, count })
+        Ok(Self { object, links, spare, register, count })
     }
 
     /// Pins a second holder of every hook, and the control program, in `dir`.
@@ -253,9 +292,13 @@ impl Attached {
     pub fn pin_private(&self, dir: &Path) -> Result<()> {
         self.pin_holders(dir)?;
         pin(self.count.as_fd(), &dir.join(COUNT))?;
-        let service =
-            self.object.maps().find(|map| map.name() == SERVICE).context("no service map")?;
-        pin(service.as_fd(), &dir.join(SERVICE))
+        for name in [SERVICE, PROGRAMS] {
+            pin(self.map(name)?.as_fd(), &dir.join(name))?;
+        }
+        for hook in &self.spare {
+            pin(self.program(hook.name)?.as_fd(), &dir.join(spare_name(hook)))?;
+        }
+        Ok(())
     }
 
     /// Pins the map that processes map.
@@ -264,8 +307,7 @@ impl Attached {
     ///
     /// If the directory of `path` is not on a bpffs that can be written.
     pub fn pin_cells(&self, path: &Path) -> Result<()> {
-        let cells = self.object.maps().find(|map| map.name() == CELLS).context("no cells map")?;
-        pin(cells.as_fd(), path)
+        pin(self.map(CELLS)?.as_fd(), path)
     }
 
     /// Pins the file that processes read to register.
@@ -277,7 +319,7 @@ impl Attached {
         pin(self.register.as_fd(), path)
     }
 
-    /// Has the programs publish `wrappers`.
+    /// Has the programs publish these wrappers.
     ///
     /// # Errors
     ///
@@ -287,12 +329,60 @@ impl Attached {
         run_control(self.program(CONTROL)?.as_fd(), control).map(drop)
     }
 
+    /// The map for the lists of programs.
+    ///
+    /// # Errors
+    ///
+    /// If the object has none.
+    pub fn programs(&self) -> Result<Map<'_>> {
+        self.map(PROGRAMS)
+    }
+
+    fn map(&self, name: &str) -> Result<Map<'_>> {
+        let map = self.object.maps().find(|map| map.name() == name);
+        map.with_context(|| format!("no BPF map {name}"))
+    }
+
     fn program(&self, name: &str) -> Result<Program<'_>> {
         self.object
             .progs()
             .find(|program| program.name() == name)
             .with_context(|| format!("no BPF program {name}"))
     }
+}
+
+/// Name of the pin of a program that is not attached.
+fn spare_name(hook: &Hook) -> String {
+    format!("spare-{}", hook.name)
+}
+
+/// Attaches a spare hook, whose program is pinned in the first of `dirs`, and pins the link in each of them.
+/// A pin of another link that has its name is replaced.
+///
+/// # Errors
+///
+/// If the program's pin is gone, or the kernel refuses.
+pub fn attach_spare(hook: &Hook, dirs: &[&Path]) -> Result<()> {
+    let failed = || format!("cannot attach {} to {}", hook.name, hook.attach_point);
+    let pinned = dirs.first().map(|dir| dir.join(spare_name(hook))).unwrap_or_default();
+    let program = Program::fd_from_pinned_path(&pinned)
+        .map_err(explain)
+        .with_context(|| format!("cannot open {}", pinned.display()))?;
+    // SAFETY: the descriptor lives over the call; a program that knows its hook needs no name.
+    let link = unsafe { libbpf_sys::bpf_raw_tracepoint_open(null(), program.as_raw_fd()) };
+    checked(link).with_context(failed)?;
+    // SAFETY: the kernel has just opened it for us.
+    let link = unsafe { OwnedFd::from_raw_fd(link) };
+    for dir in dirs {
+        let path = dir.join(hook.name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot replace {}", path.display()));
+            }
+            _ => pin(link.as_fd(), &path)?,
+        }
+    }
+    Ok(())
 }
 
 /// Has the programs behind a pinned control program publish nothing, for good.
@@ -304,13 +394,25 @@ pub fn stop_publishing(control: &Path) -> Result<()> {
     ask(control, Control { operation: bysyscall_abi::CONTROL_STOP, wrappers: 0 }).map(drop)
 }
 
-/// The wrappers that the programs behind a pinned control program publish.
+/// Has the programs behind a pinned control program publish these wrappers and no others.
 ///
 /// # Errors
 ///
 /// If the pin cannot be opened or the kernel does not run the program.
-pub fn published(control: &Path) -> Result<u32> {
-    ask(control, Control { operation: bysyscall_abi::CONTROL_QUERY, wrappers: 0 })
+pub fn publish(control: &Path, wrappers: u32) -> Result<()> {
+    ask(control, Control { operation: bysyscall_abi::CONTROL_ENABLE, wrappers }).map(drop)
+}
+
+/// The wrappers that the programs behind a pinned control program publish, and whether the kernel hides
+/// switches from them.
+///
+/// # Errors
+///
+/// If the pin cannot be opened or the kernel does not run the program.
+pub fn published(control: &Path) -> Result<(u32, bool)> {
+    use bysyscall_abi::{CONTROL_HIDDEN, CONTROL_QUERY};
+    let answer = ask(control, Control { operation: CONTROL_QUERY, wrappers: 0 })?;
+    Ok((answer & !CONTROL_HIDDEN, answer & CONTROL_HIDDEN != 0))
 }
 
 fn ask(path: &Path, control: Control) -> Result<u32> {
@@ -371,15 +473,33 @@ pub unsafe fn from_bytes<T: Copy>(bytes: &[u8]) -> Option<T> {
     (bytes.len() == size_of::<T>()).then(|| unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 
+/// A pinned map.
+///
+/// # Errors
+///
+/// If the pin cannot be opened.
+pub fn pinned_map(path: &Path) -> Result<MapHandle> {
+    MapHandle::from_pinned_path(path).with_context(|| format!("cannot open {}", path.display()))
+}
+
+/// Changes the one element of a pinned service map.
+///
+/// # Errors
+///
+/// If the pin cannot be opened or written.
+pub fn write_service(path: &Path, service: &Service) -> Result<()> {
+    pinned_map(path)?
+        .update(&0u32.to_ne_bytes(), bytes_of(service), MapFlags::ANY)
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
 /// The one element of a pinned service map; `None` if it is of another layout.
 ///
 /// # Errors
 ///
 /// If the pin cannot be opened or read.
 pub fn read_service(path: &Path) -> Result<Option<Service>> {
-    let map = MapHandle::from_pinned_path(path)
-        .with_context(|| format!("cannot open {}", path.display()))?;
-    let value = map.lookup(&0u32.to_ne_bytes(), MapFlags::ANY)?.unwrap_or_default();
+    let value = pinned_map(path)?.lookup(&0u32.to_ne_bytes(), MapFlags::ANY)?.unwrap_or_default();
     // SAFETY: the struct is all integers.
     Ok(unsafe { from_bytes(&value) })
 }

@@ -2,8 +2,14 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
+use bysyscall_abi::{WRAPPERS, Wrapper};
 use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::config::Getrusage;
+use crate::enable::{Disable, Enable, Probed};
 
 /// Lets programs skip system calls whose answer the kernel can publish.
 ///
@@ -13,6 +19,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 #[derive(Parser)]
 #[command(
     version,
+    propagate_version = true,
     arg_required_else_help = true,
     after_help = "Exit codes: 0 done; 1 failed; 2 bad usage; 3 status: not running."
 )]
@@ -29,7 +36,30 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     /// Load, attach and pin the BPF programs
-    Start,
+    Start {
+        /// Read this, and not /etc/bysyscall.conf
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Leave wrappers off, and the hooks that only they need
+        #[arg(long, value_name = "WRAPPER", value_delimiter = ',', value_parser = wrapper)]
+        off: Vec<&'static Wrapper>,
+        /// What getrusage() tells of the calling thread and process; of children it is always exact
+        #[arg(long, value_name = "AGE")]
+        getrusage: Option<Getrusage>,
+    },
+    /// Have the running service, and the processes that use it, follow the configuration
+    ///
+    /// Options of `start` stay in effect. If the file is wrong, nothing is changed.
+    Reload {
+        /// Read this, and not /etc/bysyscall.conf
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Tell whether a configuration is right, or where it is wrong; needs no root
+    CheckConfig {
+        /// The file, if it is not /etc/bysyscall.conf
+        file: Option<PathBuf>,
+    },
     /// Switch every process back to real system calls, detach and unpin
     Stop,
     /// Tell what runs, which wrappers are on, and why others are off
@@ -37,6 +67,14 @@ pub enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Print what a shell needs to complete this command's arguments; for packages
+    #[command(hide = true)]
+    Completions {
+        /// For which shell
+        shell: Shell,
+        /// Of bysyscall, bysyscall-enable or bysyscall-disable
+        command: Option<String>,
     },
     /// Run a command with the library preloaded
     Run {
@@ -46,6 +84,18 @@ pub enum Command {
         /// The command and its arguments
         #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
         command: Vec<OsString>,
+    },
+    /// Have programs load the library by themselves
+    Enable(Enable),
+    /// Undo what `enable` has done
+    Disable(Disable),
+    /// What `enable` tries with the library
+    #[command(hide = true)]
+    Probe {
+        /// Which program to be
+        what: Probed,
+        /// How the line of the library in the memory map ends
+        library: String,
     },
 }
 
@@ -69,4 +119,12 @@ impl LogLevel {
             Self::Debug => "debug",
         }
     }
+}
+
+/// A row of the wrapper table, by the name of its function.
+fn wrapper(name: &str) -> Result<&'static Wrapper, String> {
+    WRAPPERS.iter().find(|wrapper| wrapper.name == name).ok_or_else(|| {
+        let names: Vec<&str> = WRAPPERS.iter().map(|wrapper| wrapper.name).collect();
+        format!("there are: {}", names.join(", "))
+    })
 }

@@ -30,11 +30,58 @@ macro_rules! assert_same {
 
 assert_same!(
     Header,
-    bysyscall_header { abi_version, cell_size, cell_count, reserved0, generation, reserved }
+    bysyscall_header {
+        abi_version,
+        cell_size,
+        cell_count,
+        tick,
+        generation,
+        tick_origin,
+        jiffies,
+        process_start,
+        reserved
+    }
 );
 assert_same!(
     Cell,
-    bysyscall_cell { state, pid, tid, uid, euid, suid, gid, egid, sgid, ppid, pgid, sid, reserved }
+    bysyscall_cell {
+        state,
+        pid,
+        tid,
+        uid,
+        euid,
+        suid,
+        gid,
+        egid,
+        sgid,
+        ppid,
+        pgid,
+        sid,
+        has_cpu_timers,
+        runtime_seconds,
+        process_runtime_seconds,
+        anchor,
+        runtime,
+        process_runtime,
+        utime,
+        stime,
+        told_utime,
+        told_stime,
+        anchor_seconds,
+        children_utime,
+        children_stime,
+        process,
+        is_counted,
+        counted,
+        remote,
+        reserved32,
+        usage,
+        reserved
+    }
+);
+assert_same!(
+    Usage,
+    bysyscall_usage { utime, stime, maxrss, minflt, majflt, inblock, oublock, nvcsw, nivcsw }
 );
 assert_same!(
     Record,
@@ -45,11 +92,31 @@ assert_same!(
         cell_count,
         generation,
         flags,
+        process,
+        reserved,
         seccomp_mode
+    }
+);
+assert_same!(
+    Process,
+    bysyscall_process {
+        runtime,
+        incomplete,
+        has_cpu_timers,
+        running,
+        has_waited,
+        utime,
+        stime,
+        told_utime,
+        told_stime,
+        children,
+        usage,
+        reserved
     }
 );
 assert_same!(Control, bysyscall_control { operation, wrappers });
 assert_same!(Count, bysyscall_count { processes, threads });
+assert_same!(Program, bysyscall_program { name });
 assert_same!(
     Service,
     bysyscall_service {
@@ -60,7 +127,18 @@ assert_same!(
         hooks,
         wrappers,
         cell_count,
-        reserved,
+        switched_off,
+        tick_origin,
+        usage_by_tick,
+        wants_usage_by_tick,
+        usage_is_option,
+        configured_off,
+        reads_paths,
+        group,
+        never,
+        only,
+        log_level,
+        spare_hooks,
         version
     }
 );

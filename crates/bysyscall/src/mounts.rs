@@ -13,10 +13,10 @@ use std::ffi::{CString, OsStr};
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
 use rustix::mount::{FsOpenFlags, MountFlags, UnmountFlags, fsopen, mount, mount_remount, unmount};
 
@@ -96,6 +96,23 @@ pub fn set_mode(path: &Path, mode: u32) -> Result<()> {
         .with_context(|| format!("cannot set the mode of {}", path.display()))
 }
 
+/// Lets everyone use a file of root's as `mode` says, or of the others only a group.
+///
+/// # Errors
+///
+/// If the kernel refuses.
+pub fn give_to(path: &Path, mode: u32, group: Option<u32>) -> Result<()> {
+    let give = |group| {
+        chown(path, Some(0), Some(group))
+            .with_context(|| format!("cannot set the group of {}", path.display()))
+    };
+    // In this order nobody who may use it before and after may not meanwhile.
+    match group {
+        Some(group) => give(group).and_then(|()| set_mode(path, mode & 0o770)),
+        None => set_mode(path, mode).and_then(|()| give(0)),
+    }
+}
+
 /// Mounts the bpffs with what every user may open, unless we have.
 ///
 /// # Errors
@@ -160,9 +177,7 @@ pub fn mount_hold(
     create_dir(links)?;
     mount_at(links, "bpf", FLAGS, "mode=0700")?;
     pin(links)?;
-    // Nobody shall remove these pins by accident; unmount_links() lifts it again.
-    mount_remount(links, MountFlags::BIND | MountFlags::RDONLY | FLAGS, c"")
-        .with_context(|| format!("cannot make the mount on {} read-only", links.display()))?;
+    make_read_only(links)?;
     let Some(file) = file else { return Ok(()) };
     create_dir(hold)?;
     let open = || {
@@ -204,11 +219,38 @@ pub fn unmount_links(path: &Path, stop: impl Fn(&Path) -> Result<()>) -> Result<
     unmount_ours(path, |path| {
         stop(path)?;
         if rustix::fs::statvfs(path)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
-            mount_remount(path, MountFlags::BIND | FLAGS, c"")
-                .with_context(|| format!("cannot make the mount on {} writable", path.display()))?;
+            make_writable(path)?;
         }
         remove_pins(path)
     })
+}
+
+/// Has `change` change the second pins.
+///
+/// # Errors
+///
+/// If they are not to be found where they were mounted, or `change` fails.
+pub fn change_links(path: &Path, change: impl FnOnce() -> Result<()>) -> Result<()> {
+    ensure!(
+        matches!(mounted(path)?, Mounted::Ours(kind) if kind == "bpf"),
+        "{} is no longer mounted; restart the service",
+        path.display()
+    );
+    make_writable(path)?;
+    let result = change();
+    make_read_only(path)?;
+    result
+}
+
+fn make_writable(path: &Path) -> Result<()> {
+    mount_remount(path, MountFlags::BIND | FLAGS, c"")
+        .with_context(|| format!("cannot make the mount on {} writable", path.display()))
+}
+
+/// So that nobody removes the pins in it by accident.
+fn make_read_only(path: &Path) -> Result<()> {
+    mount_remount(path, MountFlags::BIND | MountFlags::RDONLY | FLAGS, c"")
+        .with_context(|| format!("cannot make the mount on {} read-only", path.display()))
 }
 
 /// Removes the public bpffs with all in it.

@@ -60,8 +60,18 @@ pub fn pin_dir() -> &'static Path {
     Path::new(abi::PIN_DIR)
 }
 
+/// The configuration, unless another is named.
+pub fn config() -> &'static Path {
+    Path::new("/etc/bysyscall.conf")
+}
+
+/// Where the library is installed: what is preloaded into programs for good.
+pub fn installed_library() -> PathBuf {
+    Path::new(LIBDIR).join(LIBRARY)
+}
+
 /// Where the library may be: beside the program, as after a build, or where it is installed.
 pub fn library_candidates() -> Vec<PathBuf> {
     let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(LIBRARY)));
-    beside.into_iter().chain([Path::new(LIBDIR).join(LIBRARY)]).collect()
+    beside.into_iter().chain([installed_library()]).collect()
 }

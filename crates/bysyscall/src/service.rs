@@ -21,11 +21,17 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::bpf::{self, Attached};
+use crate::config::Config;
 use crate::mounts::{self, Mounted};
-use crate::{kernel, paths};
+use crate::settings::Options;
+use crate::{clocks, kernel, paths, programs, settings};
 
 /// The version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Modes of what users open, where everyone may.
+const REGISTER_MODE: u32 = 0o444;
+const CELLS_MODE: u32 = 0o666;
 
 /// What is there of the service.
 pub enum State {
@@ -52,8 +58,8 @@ pub fn state() -> State {
 }
 
 fn is_complete(service: &Service) -> bool {
-    let hooks = HOOKS.iter().filter(|hook| service.hooks & 1 << hook.bit != 0);
-    let pins = hooks.map(|hook| hook.name).chain([bpf::CONTROL, bpf::COUNT]);
+    let hooks = HOOKS.iter().filter(|hook| hook.is_in(service.hooks));
+    let pins = hooks.map(|hook| hook.name).chain([bpf::CONTROL, bpf::COUNT, bpf::PROGRAMS]);
     let is_held = || paths::hold_dir().join(paths::hold_file(service.generation)).exists();
     pins.map(|name| paths::pin_dir().join(name)).all(|pin| pin.exists())
         && (service.record_flags & abi::RECORD_HELD == 0 || is_held())
@@ -131,7 +137,10 @@ impl Interrupts {
         Ok(Self(caught))
     }
 
-    fn check(&self) -> Result<()> {
+    /// # Errors
+    ///
+    /// If they have.
+    pub fn check(&self) -> Result<()> {
         if self.0.load(Ordering::Relaxed) {
             return Err(Interrupted.into());
         }
@@ -162,7 +171,7 @@ pub struct Hooks {
 /// Asks the kernel about the hooks whose bits are in `which`.
 pub fn probe_hooks(which: u32) -> Hooks {
     let mut hooks = Hooks { accepted: 0, refused: Vec::new() };
-    for hook in HOOKS.iter().filter(|hook| which & 1 << hook.bit != 0) {
+    for hook in HOOKS.iter().filter(|hook| hook.is_in(which)) {
         match kernel::check_runs(hook.attach_point).and_then(|()| bpf::probe(hook)) {
             Ok(()) => hooks.accepted |= 1 << hook.bit,
             Err(error) => hooks.refused.push((hook, format!("{error:#}"))),
@@ -176,10 +185,10 @@ pub fn probe_hooks(which: u32) -> Hooks {
 /// # Errors
 ///
 /// Says what failed; then nothing is left behind.
-pub fn start(interrupts: &Interrupts) -> Result<Service> {
+pub fn start(interrupts: &Interrupts, options: Options, config: &Config) -> Result<Service> {
     tear_down()
         .context("cannot remove what an earlier start has left behind; try: bysyscall stop")?;
-    let result = set_up(interrupts);
+    let result = set_up(interrupts, options, config);
     if result.is_err()
         && let Err(error) = tear_down()
     {
@@ -189,16 +198,31 @@ pub fn start(interrupts: &Interrupts) -> Result<Service> {
 }
 
 /// Loads and attaches what this kernel takes: all at once, or what is left after it was asked
-/// about each hook, which takes long.
+/// about hooks.
 fn attach(service: &mut Service) -> Result<Attached> {
+    let unfit =
+        unfit_wrappers(service.tick_origin).iter().fold(0, |bits, (wrappers, _)| bits | wrappers);
+    let all = abi::wrappers_kept_right_by(!0) & !unfit;
+    if all & !service.switched_off == 0 {
+        bail!("all wrappers that this kernel allows are switched off; leave one on");
+    }
     if HOOKS.iter().all(|hook| kernel::check_runs(hook.attach_point).is_ok()) {
-        choose(service, HOOKS.iter().fold(0, |bits, hook| bits | 1 << hook.bit));
+        choose(service, !0, unfit);
         if let Ok(attached) = Attached::new(service) {
             return Ok(attached);
         }
     }
+    // A kernel that is locked down refuses those on functions alone, and to ask takes long.
+    let on_functions = HOOKS.iter().filter(|hook| !hook.attach_point.starts_with("tp_btf/"));
+    let on_functions = on_functions.fold(0, |bits, hook| bits | 1 << hook.bit);
+    choose(service, probe_hooks(on_functions).accepted | !on_functions, unfit);
+    if service.wrappers != 0
+        && let Ok(attached) = Attached::new(service)
+    {
+        return Ok(attached);
+    }
     let hooks = probe_hooks(!0);
-    choose(service, hooks.accepted);
+    choose(service, hooks.accepted, unfit);
     if service.wrappers == 0 {
         let reasons = hooks
             .refused
@@ -213,15 +237,52 @@ fn attach(service: &mut Service) -> Result<Attached> {
             reasons.collect::<String>()
         );
     }
-    Attached::new(service)
+    Attached::new(service).or_else(|error| {
+        service.reads_paths = 0;
+        Attached::new(service).map_err(|_| error)
+    })
 }
 
-fn choose(service: &mut Service, hooks: u32) {
-    service.hooks = hooks;
-    service.wrappers = abi::wrappers_kept_right_by(hooks);
+/// When the kernel counts its ticks; 0 if that is not to be found out.
+fn tick_origin() -> u64 {
+    clocks::tick_origin().unwrap_or_else(|error| {
+        log::warn!("{error:#}");
+        0
+    })
 }
 
-fn set_up(interrupts: &Interrupts) -> Result<Service> {
+/// Takes the wrappers that the hooks keep right, and of the hooks those that the wrappers need: now,
+/// and what a `reload` may switch on.
+fn choose(service: &mut Service, hooks: u32, unfit: u32) {
+    service.wrappers = abi::wrappers_kept_right_by(hooks) & !unfit & !service.switched_off;
+    let accounting = abi::wrappers_that_need("bysys_tick");
+    let can_account = abi::wrappers_kept_right_by(hooks) & !unfit & accounting != 0;
+    let is_on = service.wrappers & abi::wrappers_that_need("bysys_wait") & !accounting != 0;
+    service.usage_by_tick = if can_account && is_on { service.wants_usage_by_tick } else { 0 };
+    service.hooks = hooks & hooks_now(service);
+    let all = hooks & abi::hooks_for(service.wrappers | service.usage_by_tick);
+    service.spare_hooks = all & !service.hooks;
+}
+
+/// The hooks of what is published. Processes can register whatever is.
+fn hooks_now(service: &Service) -> u32 {
+    let always = abi::WRAPPERS.iter().fold(!0, |bits, wrapper| bits & wrapper.hooks);
+    always | abi::hooks_for(settings::published(service) | service.usage_by_tick)
+}
+
+/// Wrappers that no hook can keep right on this kernel, and why; `tick_origin` as in the service.
+pub fn unfit_wrappers(tick_origin: u64) -> Vec<(u32, String)> {
+    let clocks = clocks::obstacle().map(|reason| (abi::wrappers_that_need("bysys_tick"), reason));
+    let times = (tick_origin == 0).then(|| {
+        let reason = "the kernel's ticks were not to be found out at the start".to_owned();
+        let counts_ticks =
+            abi::wrappers_that_need("bysys_wait") & abi::wrappers_that_need("bysys_tick");
+        (counts_ticks, reason)
+    });
+    clocks.into_iter().chain(times).collect()
+}
+
+fn set_up(interrupts: &Interrupts, options: Options, config: &Config) -> Result<Service> {
     kernel::check_support()?;
     interrupts.check()?;
 
@@ -236,18 +297,23 @@ fn set_up(interrupts: &Interrupts) -> Result<Service> {
     let held_flag = if held { abi::RECORD_HELD } else { 0 };
     let rdpid_flag = if kernel::rdpid_is_right() { abi::RECORD_RDPID } else { 0 };
     let own_id_flag = if kernel::own_id_may_be_refused() { 0 } else { abi::RECORD_OWN_ID };
-    let mut service = Service {
+    let service = Service {
         generation: random_number()?,
         started_at: SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() as u64,
         abi_version: abi::ABI_VERSION,
         record_flags: held_flag | rdpid_flag | own_id_flag,
         cell_count: kernel::possible_cpus()?,
+        tick_origin: tick_origin(),
+        reads_paths: 1,
         ..Service::default()
     };
+    let mut service = settings::configured(&service, options, config);
     for (to, from) in service.version.iter_mut().zip(VERSION.bytes()) {
         *to = from;
     }
     let attached = attach(&mut service)?;
+    settings::check_paths(&service, config)?;
+    programs::install(&attached.programs()?, config)?;
     interrupts.check()?;
 
     mounts::mount_public(paths::public_dir())?;
@@ -262,15 +328,51 @@ fn set_up(interrupts: &Interrupts) -> Result<Service> {
     mounts::set_mode(paths::pin_dir(), 0o700)?;
     attached.pin_private(paths::pin_dir())?;
     attached.pin_cells(paths::cells())?;
-    mounts::set_mode(paths::cells(), 0o666)?;
-    attached.enable(service.wrappers)?;
+    mounts::give_to(paths::cells(), CELLS_MODE, config.group)?;
+    attached.enable(settings::published(&service))?;
     interrupts.check()?;
     let prepared = paths::public_dir().join("register-new");
     attached.pin_register(&prepared)?;
-    mounts::set_mode(&prepared, 0o444)?;
+    mounts::give_to(&prepared, REGISTER_MODE, config.group)?;
     fs::rename(&prepared, paths::register())
         .with_context(|| format!("cannot rename {}", prepared.display()))?;
     Ok(service)
+}
+
+/// Has a running service, whose lock the caller holds, follow a configuration.
+///
+/// # Errors
+///
+/// Says what failed. What only a new start can do is refused before anything is changed.
+pub fn reload(service: &Service, config: &Config) -> Result<Service> {
+    let mut new = settings::reconfigured(service, config)?;
+    let pin = |name: &str| paths::pin_dir().join(name);
+    attach_spares(&mut new)?;
+    programs::install(&bpf::pinned_map(&pin(bpf::PROGRAMS))?, config)?;
+    mounts::give_to(paths::register(), REGISTER_MODE, config.group)?;
+    mounts::give_to(paths::cells(), CELLS_MODE, config.group)?;
+    // In this order, so that whatever is published is known to have its hooks.
+    bpf::write_service(&pin(bpf::SERVICE), &new)?;
+    bpf::publish(&pin(bpf::CONTROL), settings::published(&new))?;
+    Ok(new)
+}
+
+/// Attaches the hooks that something to be published needs and that were spared so far.
+fn attach_spares(service: &mut Service) -> Result<()> {
+    let needed = service.spare_hooks & hooks_now(service);
+    if needed == 0 {
+        return Ok(());
+    }
+    let dirs = [paths::pin_dir(), paths::links_dir()];
+    mounts::change_links(paths::links_dir(), || {
+        HOOKS
+            .iter()
+            .filter(|hook| hook.is_in(needed))
+            .try_for_each(|hook| bpf::attach_spare(hook, &dirs))
+    })?;
+    service.hooks |= needed;
+    service.spare_hooks &= !needed;
+    Ok(())
 }
 
 /// Stops the service or removes what is left of one; the caller holds the lock.

@@ -9,11 +9,13 @@ use anyhow::{Context, Result};
 use bysyscall_abi::{Count, HOOKS, Service, WRAPPERS};
 use comfy_table::{Table, presets};
 use libbpf_rs::{Iter, Link, libbpf_sys};
+use nix::unistd::{Gid, Group};
 use rustix::fd::AsRawFd;
 use serde::Serialize;
 
+use crate::enable::Enabled;
 use crate::service::{State, version_of};
-use crate::{bpf, kernel, paths, service};
+use crate::{bpf, kernel, paths, service, settings};
 
 /// All that `status` tells; with `--json` in this shape.
 #[derive(Serialize)]
@@ -31,9 +33,52 @@ pub struct Status {
     held: Option<bool>,
     /// How processes ask on which CPU they are: `rdpid` or `lsl`.
     cpu_number_by: Option<&'static str>,
+    /// Whether CPU times of a process of several threads are answered.
+    threads_added_up: Option<bool>,
+    /// What `getrusage()` tells of threads and processes: `exact`, by real calls, or as of the last `tick`.
+    getrusage: Option<&'static str>,
+    /// What the service has of its configuration.
+    configuration: Option<Configuration>,
     hooks: Vec<HookStatus>,
     wrappers: Vec<WrapperStatus>,
     registered: Option<Registered>,
+    /// Which programs load the library by themselves.
+    enabled: Enabled,
+}
+
+#[derive(Serialize)]
+struct Configuration {
+    /// Wrappers that are off by it.
+    off: Vec<&'static str>,
+    /// What it, or an option of the start, wants `getrusage()` to tell.
+    getrusage: &'static str,
+    /// Who may use the service; `None`: everyone.
+    group: Option<String>,
+    /// How many programs it has left alone.
+    never: u32,
+    /// How many it has served alone; 0: all.
+    only: u32,
+    log_level: String,
+}
+
+impl Configuration {
+    fn of(service: &Service) -> Self {
+        let off = WRAPPERS.iter().filter(|wrapper| wrapper.is_in(service.configured_off));
+        Self {
+            off: off.map(|wrapper| wrapper.name).collect(),
+            getrusage: if service.wants_usage_by_tick != 0 { "tick" } else { "exact" },
+            group: (service.group != bysyscall_abi::EVERYONE).then(|| group_name(service.group)),
+            never: service.never,
+            only: service.only,
+            log_level: settings::log_level(service).to_string().to_lowercase(),
+        }
+    }
+}
+
+/// The name of a group, or its number if it has lost that.
+fn group_name(number: u32) -> String {
+    let group = Group::from_gid(Gid::from_raw(number)).ok().flatten();
+    group.map_or_else(|| number.to_string(), |group| group.name)
 }
 
 #[derive(Serialize)]
@@ -76,17 +121,20 @@ pub fn collect() -> Result<Status> {
         State::Remains | State::Absent => None,
     };
     let attached = service.map_or(0, |service| service.hooks);
-    let refused = service.map_or_else(Vec::new, |_| service::probe_hooks(!attached).refused);
+    let refused = service.map_or_else(Vec::new, |service| {
+        service::probe_hooks(!(service.hooks | service.spare_hooks)).refused
+    });
     let why_not = |bit: u32| match service {
         None => Some("the service is not running".to_owned()),
         Some(_) => {
-            refused.iter().find(|(hook, _)| hook.bit == bit).map(|(_, reason)| reason.clone())
+            let reason = refused.iter().find(|(hook, _)| hook.bit == bit);
+            let spared = || "no wrapper that is on needed it so far".to_owned();
+            Some(reason.map_or_else(spared, |(_, reason)| reason.clone()))
         }
     };
     let mut hooks = Vec::new();
     for hook in &HOOKS {
-        let info =
-            if attached & 1 << hook.bit == 0 { None } else { Some(program_info(hook.name)?) };
+        let info = if hook.is_in(attached) { Some(program_info(hook.name)?) } else { None };
         hooks.push(HookStatus {
             name: hook.name,
             attach_point: hook.attach_point,
@@ -101,12 +149,24 @@ pub fn collect() -> Result<Status> {
     }
     let published =
         service.map(|_| bpf::published(&paths::pin_dir().join(bpf::CONTROL))).transpose()?;
+    let unfit = match (service, published) {
+        (Some(service), Some((published, _))) => unfit_wrappers(service, published),
+        _ => Vec::new(),
+    };
     let wrappers = WRAPPERS.iter().map(|wrapper| {
-        let on = published.is_some_and(|published| published & 1 << wrapper.bit != 0);
-        let lacking = HOOKS.iter().find(|hook| wrapper.hooks & !attached & 1 << hook.bit != 0);
+        let on = published.is_some_and(|(published, _)| wrapper.is_in(published));
+        let lacking = HOOKS.iter().find(|hook| hook.is_in(wrapper.hooks & !attached));
+        let obstacle = unfit.iter().find(|(wrappers, _)| wrapper.is_in(*wrappers));
         let reason = match service {
             _ if on => None,
             None => Some("the service is not running".to_owned()),
+            Some(service) if wrapper.is_in(service.switched_off) => {
+                Some("switched off at the start (--off)".to_owned())
+            }
+            Some(service) if wrapper.is_in(service.configured_off & service.wrappers) => {
+                Some("off by the configuration".to_owned())
+            }
+            Some(_) if obstacle.is_some() => obstacle.map(|(_, reason)| reason.clone()),
             Some(_) => Some(lacking.map_or_else(
                 || {
                     "kernel.ftrace_enabled was written since the start; stop and start again"
@@ -126,10 +186,27 @@ pub fn collect() -> Result<Status> {
         lockdown: kernel::lockdown(),
         held: service.map(is_held),
         cpu_number_by: service.map(cpu_number_by),
+        threads_added_up: published.map(|(_, is_hidden)| !is_hidden),
+        getrusage: published.map(|(published, _)| {
+            if published & bysyscall_abi::USAGE_BY_TICK != 0 { "tick" } else { "exact" }
+        }),
+        configuration: service.map(Configuration::of),
         hooks,
         wrappers: wrappers.collect(),
         registered: service.map(|_| registered()).transpose()?,
+        enabled: Enabled::find()?,
     })
+}
+
+/// Asks only where it matters: the kernel's types take long to read.
+fn unfit_wrappers(service: &Service, published: u32) -> Vec<(u32, String)> {
+    let clocks = bysyscall_abi::wrappers_that_need("bysys_tick");
+    if clocks & !published & !service.switched_off & !(service.configured_off & service.wrappers)
+        == 0
+    {
+        return Vec::new();
+    }
+    service::unfit_wrappers(service.tick_origin)
 }
 
 fn is_held(service: &Service) -> bool {
@@ -196,11 +273,31 @@ impl fmt::Display for Status {
                 registered.processes, registered.threads
             )?;
         }
+        writeln!(f, "{}", self.enabled)?;
         if self.held == Some(false) {
             writeln!(f, "no overlayfs: do not unmount {}", paths::links_dir().display())?;
         }
         if self.cpu_number_by == Some("lsl") {
             writeln!(f, "the CPUs have no rdpid, so each answer takes a slower lsl")?;
+        }
+        if self.threads_added_up == Some(false) {
+            writeln!(
+                f,
+                "the kernel hides context switches: CPU times of processes with several threads are real calls"
+            )?;
+        }
+        match self.getrusage {
+            Some("tick") => writeln!(
+                f,
+                "getrusage tells of threads and processes what was true at the last tick or switch"
+            )?,
+            Some(_) => {
+                writeln!(f, "getrusage is bypassed for children only (start --getrusage tick)")?;
+            }
+            None => {}
+        }
+        if let Some(configuration) = &self.configuration {
+            writeln!(f, "{configuration}")?;
         }
         let mut hooks = table(["HOOK", "ATTACHED TO", "STATE", "MISSED", "MEAN COST"]);
         for hook in &self.hooks {
@@ -226,6 +323,23 @@ impl fmt::Display for Status {
             ]);
         }
         write!(f, "\n{}", wrappers.trim_fmt())
+    }
+}
+
+impl fmt::Display for Configuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { off, getrusage, group, never, only, log_level } = self;
+        write!(f, "configuration: {} wrappers off, getrusage {getrusage}, ", off.len())?;
+        match group {
+            Some(group) => write!(f, "for group {group} only, ")?,
+            None => write!(f, "for everyone, ")?,
+        }
+        let programs = |count: u32| if count == 1 { "program" } else { "programs" };
+        write!(f, "{never} {} never, ", programs(*never))?;
+        if *only > 0 {
+            write!(f, "{only} {} only, ", programs(*only))?;
+        }
+        write!(f, "log level {log_level}")
     }
 }
 

@@ -62,21 +62,29 @@ pub fn answer<T>(
     read: impl Fn(*const Cell) -> Option<T> + Copy,
     real: impl Fn() -> T,
 ) -> T {
+    answer_at_once(bit, read).unwrap_or_else(|| answer_slowly(bit, read, real))
+}
+
+/// The answer in the shortest way, if that leads to one.
+#[inline(always)]
+pub fn answer_at_once<T>(bit: u32, read: impl Fn(*const Cell) -> Option<T>) -> Option<T> {
     let cells = state::DIRECT[bit as usize].load(Relaxed);
-    if !cells.is_null() {
-        // SAFETY: the constructor sets the pointer to mapped cells, and only where rdpid works.
-        if let Ok(value) = unsafe { attempt(cells, bit, Cpu::by_rdpid, read) } {
-            return value;
-        }
+    if cells.is_null() {
+        return None;
     }
-    answer_slowly(bit, read, real)
+    // SAFETY: the constructor sets the pointer to mapped cells, and only where rdpid works.
+    unsafe { attempt(cells, bit, Cpu::by_rdpid, read) }.ok()
 }
 
 /// The same with all that the shortest way leaves out: more attempts, CPUs
 /// without `rdpid`, counting, the real call.
 #[cold]
 #[inline(never)]
-fn answer_slowly<T>(bit: u32, read: impl Fn(*const Cell) -> Option<T>, real: impl Fn() -> T) -> T {
+pub fn answer_slowly<T>(
+    bit: u32,
+    read: impl Fn(*const Cell) -> Option<T>,
+    real: impl Fn() -> T,
+) -> T {
     const ATTEMPTS: usize = 4;
     if state::WANTED.load(Relaxed) & (1 << bit) != 0 {
         let cells = state::CELLS.load(Relaxed);

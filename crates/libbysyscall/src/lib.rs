@@ -6,12 +6,18 @@
 //! and once its constructor has run makes no call that the program did not ask for.
 #![no_std]
 
+mod account;
 mod arch;
 mod cell;
+mod clocks;
 mod log;
+mod real;
 mod start;
 mod state;
 mod sys;
+mod times;
+mod usage;
+mod vdso;
 mod wrappers;
 
 /// Nothing here panics: the tests look that no call of this is left in the library.

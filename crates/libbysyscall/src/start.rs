@@ -5,10 +5,10 @@ use core::ffi::{CStr, c_char, c_int};
 use core::sync::atomic::Ordering::Relaxed;
 
 use bysyscall_abi as abi;
-use bysyscall_abi::{Cell, Header, Record, WRAPPERS};
+use bysyscall_abi::{Cell, Header, Process, Record, WRAPPERS};
 
 use crate::sys::{Errno, File, find_variable, is_glibc, is_secure_execution, stack_top, unmap};
-use crate::{log, state};
+use crate::{account, log, state, vdso};
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -23,6 +23,7 @@ extern "C" fn destructor() {
 }
 
 extern "C" fn constructor(_: c_int, _: *const *const c_char, environment: *const *const c_char) {
+    vdso::find();
     if is_secure_execution() {
         return;
     }
@@ -114,6 +115,9 @@ fn connect() -> Result<Service, Failure> {
     {
         return Err(refused("the service is of another version"));
     }
+    if record.flags & abi::RECORD_LEFT_ALONE != 0 {
+        return Err(refused("left alone by the configuration"));
+    }
     if record.flags & abi::RECORD_REGISTERED == 0 {
         return Err(refused("the service is starting or stopping"));
     }
@@ -126,7 +130,7 @@ fn connect() -> Result<Service, Failure> {
     let cells =
         File::open_pin(abi::CELLS_PATH).map_err(failed("cannot open /run/bysyscall/cells"))?;
     let length = size_of::<Header>() + record.cell_count as usize * size_of::<Cell>();
-    let map = cells.map_shared(length).map_err(failed("cannot map /run/bysyscall/cells"))?;
+    let map = cells.map_shared(0, length).map_err(failed("cannot map /run/bysyscall/cells"))?;
     // SAFETY: the mapping starts with a header, which no longer changes.
     let header = unsafe { *map.cast::<Header>() };
     if header.abi_version != record.abi_version
@@ -138,9 +142,24 @@ fn connect() -> Result<Service, Failure> {
         unsafe { unmap(map, length) };
         return Err(refused("the service was restarted meanwhile"));
     }
+    account::set_up(&header);
+    if record.process != 0 {
+        map_processes(&cells, record.process);
+    }
     // SAFETY: the cells follow the header.
     let cells = unsafe { map.cast::<Header>().add(1) }.cast_mut().cast();
     Ok(Service { cells, flags: record.flags })
+}
+
+/// Maps the page with the record of this process, and those of its children. What needs it makes
+/// real calls without.
+fn map_processes(cells: &File, process: u32) {
+    let first = process - process % abi::PAGE_ELEMENTS;
+    let offset = first as usize * size_of::<Process>();
+    let length = abi::PAGE_ELEMENTS as usize * size_of::<Process>();
+    if let Ok(page) = cells.map_shared(offset, length) {
+        account::set_processes(first, page.cast_mut().cast());
+    }
 }
 
 /// Keeps the hooks of this start of the service attached for as long as this

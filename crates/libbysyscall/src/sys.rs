@@ -9,6 +9,7 @@ use core::ffi::{CStr, c_char, c_int, c_long, c_ulong, c_void};
 use core::mem::MaybeUninit;
 
 use crate::arch::{mmap_file, number, raw_syscall, register_atfork_address};
+use crate::real::real_call;
 
 unsafe extern "C" {
     /// glibc, `csu/errno-loc.c`: where the thread's `errno` lies.
@@ -36,6 +37,13 @@ pub fn stack_top() -> usize {
     const AT_RANDOM: c_ulong = 25;
     // SAFETY: looks up a number in the process's auxiliary vector.
     unsafe { getauxval(AT_RANDOM) as usize }
+}
+
+/// Where the kernel has mapped the vDSO (`AT_SYSINFO_EHDR`, getauxval(3)); null: nowhere.
+pub fn vdso_image() -> *const u8 {
+    const AT_SYSINFO_EHDR: c_ulong = 33;
+    // SAFETY: looks up a number in the process's auxiliary vector.
+    unsafe { getauxval(AT_SYSINFO_EHDR) as *const u8 }
 }
 
 /// An open file that is closed when it goes out of scope.
@@ -81,12 +89,12 @@ impl File {
         Ok((length == size_of::<T>()).then(|| unsafe { buffer.assume_init() }))
     }
 
-    /// Maps the first `length` bytes, shared and read-only.
-    pub fn map_shared(&self, length: usize) -> Result<*const c_void, Errno> {
+    /// Maps `length` bytes from a page on, shared and read-only.
+    pub fn map_shared(&self, offset: usize, length: usize) -> Result<*const c_void, Errno> {
         const PROT_READ: c_int = 1;
         const MAP_SHARED: c_int = 1;
         // SAFETY: a new mapping at an address of the kernel's choice.
-        let address = unsafe { mmap_file(length, PROT_READ, MAP_SHARED, self.0) };
+        let address = unsafe { mmap_file(length, PROT_READ, MAP_SHARED, self.0, offset) };
         checked(address).map(|address| address as *const c_void)
     }
 
@@ -95,7 +103,7 @@ impl File {
         const PROT_NONE: c_int = 0;
         const MAP_PRIVATE: c_int = 2;
         // SAFETY: a new mapping at an address of the kernel's choice, which nobody accesses.
-        checked(unsafe { mmap_file(1, PROT_NONE, MAP_PRIVATE, self.0) }).map(drop)
+        checked(unsafe { mmap_file(1, PROT_NONE, MAP_PRIVATE, self.0, 0) }).map(drop)
     }
 }
 
@@ -116,10 +124,11 @@ pub unsafe fn unmap(address: *const c_void, length: usize) {
     unsafe { raw_syscall(number::MUNMAP, [address as usize, length, 0, 0]) };
 }
 
-/// Writes to standard error; what cannot be written is lost.
+/// Writes to standard error; what cannot be written is lost. As the program's own
+/// calls are made, for at its exit syscall user dispatch may still be on.
 pub fn write_stderr(text: &[u8]) {
     // SAFETY: the kernel only reads the text.
-    unsafe { raw_syscall(number::WRITE, [2, text.as_ptr() as usize, text.len(), 0]) };
+    unsafe { real_call(number::WRITE, [2, text.as_ptr() as usize, text.len()]) };
 }
 
 /// `__register_atfork` of glibc (`posix/register-atfork.c`).

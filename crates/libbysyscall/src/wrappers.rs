@@ -10,13 +10,14 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use bysyscall_abi::for_each_wrapper;
 
-use crate::arch::{number, raw_syscall};
+use crate::arch::number;
 use crate::cell::answer;
+use crate::real::real_call;
 use crate::state;
 use crate::sys::__errno_location;
 
 /// The flag bits of the wrappers, by name.
-mod bit {
+pub mod bit {
     use super::for_each_wrapper;
     macro_rules! bits {
         ($(($name:ident, $bit:literal),)*) => { $(
@@ -38,7 +39,7 @@ macro_rules! one_field {
                 // SAFETY: `answer` passes a readable cell.
                 |cell| Some(c_long::from(unsafe { read_volatile(&raw const (*cell).$field) })),
                 // SAFETY: has no arguments and no effects.
-                || unsafe { raw_syscall($number, [0; 4]) },
+                || unsafe { real_call($number, [0; 3]) },
             )
         }
 
@@ -60,12 +61,12 @@ macro_rules! three_ids {
         /// Pointers to memory that other code uses must point to three ids.
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name(real: *mut u32, effective: *mut u32, saved: *mut u32) -> c_long {
-            let real_call = || {
+            let real_ids = || {
                 // SAFETY: the kernel checks the pointers.
-                unsafe { raw_syscall($number, [real as usize, effective as usize, saved as usize, 0]) }
+                unsafe { real_call($number, [real as usize, effective as usize, saved as usize]) }
             };
             if !(is_on_stack(real) && is_on_stack(effective) && is_on_stack(saved)) {
-                return with_errno(real_call());
+                return with_errno(real_ids());
             }
             let ids = answer(
                 bit::$name,
@@ -79,7 +80,7 @@ macro_rules! three_ids {
                         ]
                     }))
                 },
-                || Ids::Stored(real_call()),
+                || Ids::Stored(real_ids()),
             );
             match ids {
                 Ids::Read([real_id, effective_id, saved_id]) => {
@@ -132,7 +133,7 @@ macro_rules! of_a_process {
                     (pid == 0 || is_own()).then_some(c_long::from(value))
                 },
                 // SAFETY: the kernel only looks at the number.
-                || with_errno(unsafe { raw_syscall($number, [pid as usize, 0, 0, 0]) }),
+                || with_errno(unsafe { real_call($number, [pid as usize, 0, 0]) }),
             )
         }
 
@@ -151,7 +152,7 @@ enum Ids {
 }
 
 /// What the libc function returns when the kernel returns this.
-fn with_errno(result: c_long) -> c_long {
+pub fn with_errno(result: c_long) -> c_long {
     if result < 0 {
         // SAFETY: the address of the thread's errno.
         unsafe { *__errno_location() = -result as i32 };
@@ -173,19 +174,19 @@ of_a_process!(getsid, number::GETSID, sid, __wrap_getsid);
 three_ids!(getresuid, number::GETRESUID, uid, euid, suid, __wrap_getresuid);
 three_ids!(getresgid, number::GETRESGID, gid, egid, sgid, __wrap_getresgid);
 
-/// Whether an id can surely be stored there: only the kernel can turn a bad
+/// Whether a `T` can surely be stored there: only the kernel can turn a bad
 /// pointer into `EFAULT`, so all but the obvious goes to it. Obvious is what
 /// lies above our own frame, in the same page or in the stack of the main
 /// thread, for our callers are using it.
 #[inline(always)]
-fn is_on_stack(pointer: *mut u32) -> bool {
+pub fn is_on_stack<T>(pointer: *mut T) -> bool {
     const PAGE: usize = 4096;
     // Below the main thread's stack the kernel keeps a gap of at least 128 MiB
     // (arch/x86/mm/mmap.c, mmap_base), so nothing else lies as near to its top.
     const NEAR: usize = 1 << 20;
     let frame = 0u8;
     let frame = &raw const frame as usize;
-    let end = (pointer as usize).wrapping_add(size_of::<u32>());
+    let end = (pointer as usize).wrapping_add(size_of::<T>());
     let top = state::STACK_TOP.load(Relaxed);
     let limit = if top.wrapping_sub(frame) < NEAR { top } else { (frame | (PAGE - 1)) + 1 };
     pointer as usize > frame && end > frame && end <= limit

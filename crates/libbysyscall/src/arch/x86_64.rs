@@ -2,10 +2,10 @@
 //! x86-64: the system call instruction, `syscall()` and `prctl()`.
 
 use core::arch::{asm, naked_asm};
-use core::ffi::{c_int, c_long};
+use core::ffi::{CStr, c_int, c_long};
 
 use crate::sys::__errno_location;
-use crate::{state, wrappers};
+use crate::{clocks, real, state, times, usage, wrappers};
 
 /// Makes a system call; returns what the kernel returns, `-errno` on failure.
 ///
@@ -32,12 +32,18 @@ pub unsafe fn raw_syscall(number: c_long, arguments: [usize; 4]) -> c_long {
     result
 }
 
-/// `mmap()` of a file from its start, which needs all six arguments.
+/// `mmap()` of a file, which needs all six arguments.
 ///
 /// # Safety
 ///
 /// As `mmap` without `MAP_FIXED`: always fine, apart from what is done with the memory.
-pub unsafe fn mmap_file(length: usize, protection: c_int, flags: c_int, fd: c_int) -> c_long {
+pub unsafe fn mmap_file(
+    length: usize,
+    protection: c_int,
+    flags: c_int,
+    fd: c_int,
+    offset: usize,
+) -> c_long {
     let result: c_long;
     // SAFETY: as in raw_syscall.
     unsafe {
@@ -49,7 +55,7 @@ pub unsafe fn mmap_file(length: usize, protection: c_int, flags: c_int, fd: c_in
             in("rdx") protection as usize,
             in("r10") flags as usize,
             in("r8") fd as usize,
-            in("r9") 0usize,
+            in("r9") offset,
             out("rcx") _,
             out("r11") _,
             options(nostack),
@@ -58,21 +64,58 @@ pub unsafe fn mmap_file(length: usize, protection: c_int, flags: c_int, fd: c_in
     result
 }
 
-/// The address of glibc's `__register_atfork`, or 0 where libc has none. A weak
-/// reference, as a missing function would keep programs from starting.
+/// The address of a function of libc, or 0 where it has none. A weak reference,
+/// as a missing function would keep programs from starting.
+macro_rules! weak_address {
+    ($($line:literal),+) => {{
+        let address: usize;
+        // SAFETY: reads an entry of the global offset table, which ld.so has filled in.
+        unsafe {
+            asm!(
+                $($line,)+
+                out(reg) address,
+                options(nostack, preserves_flags, pure, readonly),
+            );
+        }
+        address
+    }};
+}
+
+/// `__register_atfork`, which only glibc has.
 pub fn register_atfork_address() -> usize {
-    let address: usize;
-    // SAFETY: reads an entry of the global offset table, which ld.so has filled in.
+    weak_address!(".weak __register_atfork", "mov {}, qword ptr [rip + __register_atfork@GOTPCREL]")
+}
+
+/// `dlsym`, by the version that it has in libdl, and since glibc 2.34 in libc
+/// too: by the version of the libc that we are built with, no older one would load us.
+pub fn dlsym_address() -> usize {
+    weak_address!(
+        ".weak dlsym",
+        ".symver dlsym, dlsym@GLIBC_2.2.5",
+        "mov {}, qword ptr [rip + dlsym@GOTPCREL]"
+    )
+}
+
+/// `a * b / c`, for `a <= c` and `c > 0`, so that it fits.
+pub fn multiply_divide(a: u64, b: u64, c: u64) -> u64 {
+    let quotient: u64;
+    // SAFETY: arithmetic on registers; the quotient is at most `b`, so the division does not fault.
     unsafe {
         asm!(
-            ".weak __register_atfork",
-            "mov {}, qword ptr [rip + __register_atfork@GOTPCREL]",
-            out(reg) address,
-            options(nostack, preserves_flags, pure, readonly),
+            "mul {b}",
+            "div {c}",
+            b = in(reg) b,
+            c = in(reg) c,
+            inout("rax") a => quotient,
+            out("rdx") _,
+            options(pure, nomem, nostack),
         );
     }
-    address
+    quotient
 }
+
+/// The vDSO's function (`arch/x86/entry/vdso/vdso.lds.S`).
+pub const VDSO_CLOCK_GETTIME: &CStr = c"__vdso_clock_gettime";
 
 /// System call numbers (`arch/x86/entry/syscalls/syscall_64.tbl`).
 pub mod number {
@@ -100,6 +143,9 @@ pub mod number {
     pub const GETPGRP: c_long = 111;
     pub const GETPGID: c_long = 121;
     pub const GETSID: c_long = 124;
+    pub const GETRUSAGE: c_long = 98;
+    pub const TIMES: c_long = 100;
+    pub const CLOCK_GETTIME: c_long = 228;
 }
 
 /// `syscall(2)`: the numbers of the wrappers go to the wrappers, all others to
@@ -121,6 +167,11 @@ pub unsafe extern "C" fn syscall() -> c_long {
         "je 30f",
         "cmp edi, {getpid}",
         "je 31f",
+        "cmp edi, {getrusage}",
+        "jb 2f",
+        "je 44f",
+        "cmp edi, {times}",
+        "je 42f",
         "cmp edi, {getuid}",
         "jb 2f",
         "je 32f",
@@ -146,6 +197,9 @@ pub unsafe extern "C" fn syscall() -> c_long {
         "je 7f",
         // The kernel's answer.
         "2:",
+        "mov rax, [rip + {libc_syscall}]",
+        "test rax, rax",
+        "jnz 6f",
         "mov rax, rdi",
         "mov rdi, rsi",
         "mov rsi, rdx",
@@ -159,8 +213,20 @@ pub unsafe extern "C" fn syscall() -> c_long {
         "ret",
         "3:",
         "cmp rdi, {seccomp}",
+        "je 8f",
+        "cmp rdi, {clock_gettime}",
         "jne 2b",
-        "jmp 8f",
+        // All but the clocks of tasks are the kernel's, and not the vDSO's.
+        "test esi, esi",
+        "js 43f",
+        "cmp esi, {process_clock}",
+        "je 43f",
+        "cmp esi, {thread_clock}",
+        "je 43f",
+        "jmp 2b",
+        // The kernel's answer to libc's instruction, with our arguments and nothing of ours on the stack.
+        "6:",
+        "jmp rax",
         // The kernel's error.
         "4:",
         "neg eax",
@@ -176,7 +242,11 @@ pub unsafe extern "C" fn syscall() -> c_long {
         "je 8f",
         "cmp esi, {set_dispatch}",
         "jne 2b",
+        "lea rax, [rip + {calls_by_libc_only}]",
+        "jmp 9f",
         "8:",
+        "lea rax, [rip + {real_calls_only}]",
+        "9:",
         "push rdi",
         "push rsi",
         "push rdx",
@@ -184,7 +254,7 @@ pub unsafe extern "C" fn syscall() -> c_long {
         "push r8",
         "push r9",
         "sub rsp, 8",
-        "call {real_calls_only}",
+        "call rax",
         "add rsp, 8",
         "pop r9",
         "pop r8",
@@ -246,6 +316,17 @@ pub unsafe extern "C" fn syscall() -> c_long {
         "39:",
         "mov edi, esi",
         "jmp {getsid_wrapper}",
+        "42:",
+        "mov rdi, rsi",
+        "jmp {times_wrapper}",
+        "44:",
+        "mov edi, esi",
+        "mov rsi, rdx",
+        "jmp {getrusage_wrapper}",
+        "43:",
+        "mov edi, esi",
+        "mov rsi, rdx",
+        "jmp {clock_gettime_wrapper}",
         getpid = const number::GETPID,
         gettid = const number::GETTID,
         getuid = const number::GETUID,
@@ -258,6 +339,11 @@ pub unsafe extern "C" fn syscall() -> c_long {
         getpgrp = const number::GETPGRP,
         getpgid = const number::GETPGID,
         getsid = const number::GETSID,
+        getrusage = const number::GETRUSAGE,
+        times = const number::TIMES,
+        clock_gettime = const number::CLOCK_GETTIME,
+        process_clock = const clocks::CLOCK_PROCESS_CPUTIME_ID,
+        thread_clock = const clocks::CLOCK_THREAD_CPUTIME_ID,
         prctl = const number::PRCTL,
         seccomp = const number::SECCOMP,
         set_seccomp = const state::PR_SET_SECCOMP,
@@ -274,8 +360,13 @@ pub unsafe extern "C" fn syscall() -> c_long {
         getpgrp_wrapper = sym wrappers::getpgrp,
         getpgid_wrapper = sym wrappers::getpgid,
         getsid_wrapper = sym wrappers::getsid,
+        getrusage_wrapper = sym usage::getrusage,
+        times_wrapper = sym times::times,
+        clock_gettime_wrapper = sym clocks::clock_gettime,
         errno_location = sym __errno_location,
         real_calls_only = sym state::real_calls_only,
+        calls_by_libc_only = sym real::calls_by_libc_only,
+        libc_syscall = sym real::LIBC_SYSCALL,
     )
 }
 

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! The kernel's clocks and ticks: whether processes can tell CPU time by what is published.
+
+use std::fs;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use libbpf_rs::btf::Btf;
+use libbpf_rs::btf::types::Struct;
+use rustix::time::{ClockId, clock_getres, clock_gettime};
+
+/// Clock sources that the vDSO can read (`enum vdso_clock_mode`), by their names in sysfs.
+const READABLE: [&str; 3] = ["tsc", "kvm-clock", "hyperv_clocksource_tsc_page"];
+
+/// Why this kernel's account of CPU time cannot be told from outside; `None`: it can.
+pub fn obstacle() -> Option<String> {
+    const CLOCKSOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    const NOHZ_FULL: &str = "/sys/devices/system/cpu/nohz_full";
+
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let clocksource = read(CLOCKSOURCE);
+    if !READABLE.contains(&clocksource.trim()) {
+        return Some(format!("the vDSO cannot read the clock source {}", clocksource.trim()));
+    }
+    // There the kernel charges times at each entry (kernel/sched/cputime.c, vtime_task_switch).
+    if has_cpus(&read(NOHZ_FULL)) {
+        return Some("the kernel runs with nohz_full".to_owned());
+    }
+    let Ok(kernel) = Btf::from_vmlinux() else {
+        return Some("the kernel's types cannot be read".to_owned());
+    };
+    // Interrupts take place unseen between two looks at the account, and are no run time there.
+    if kernel.type_by_name::<Struct<'_>>("irqtime").is_some() {
+        return Some("the kernel accounts for interrupts (CONFIG_IRQ_TIME_ACCOUNTING)".to_owned());
+    }
+    let has_queue = kernel.type_by_name::<Struct<'_>>("cfs_rq").is_some_and(|queue| {
+        queue.iter().any(|member| member.name.is_some_and(|name| name == "rq"))
+    });
+    (!has_queue).then(|| "the kernel lacks CONFIG_FAIR_GROUP_SCHED".to_owned())
+}
+
+/// Whether a list of CPUs, as sysfs has it, names one.
+fn has_cpus(list: &str) -> bool {
+    !matches!(list.trim(), "" | "(null)")
+}
+
+/// ns from one tick to the next: what the kernel gives as resolution of its coarse clocks
+/// (`kernel/time/posix-timers.c`, `posix_get_coarse_res`).
+pub fn tick() -> u32 {
+    clock_getres(ClockId::MonotonicCoarse).tv_nsec as u32
+}
+
+/// When the kernel counts its ticks: number n at this time + n * [`tick`] of
+/// `CLOCK_MONOTONIC` or later, modulo 2^64 (`kernel/time/tick-sched.c`, `tick_do_update_jiffies64`).
+///
+/// # Errors
+///
+/// If `/proc/timer_list` does not tell, or not the same each time.
+pub fn tick_origin() -> Result<u64> {
+    const PATH: &str = "/proc/timer_list";
+    const LOOKS: usize = 50;
+    const LEAST_LOOKS: usize = 7;
+    const SEEN_AT_LEAST: usize = 4;
+    // Each at another tick, and at another time of it.
+    let pause = Duration::from_nanos(u64::from(tick()) * 13 / 10);
+
+    let (mut origins, mut unclear) = (Vec::new(), None);
+    for look in 1..=LOOKS {
+        let list = fs::read_to_string(PATH).with_context(|| format!("cannot read {PATH}"))?;
+        let after = clock_gettime(ClockId::Monotonic);
+        let after = after.tv_sec as u64 * 1_000_000_000 + after.tv_nsec as u64;
+        match origin(&list, after, tick().into()) {
+            Ok(origin) => origins.push(origin as i64),
+            Err(error) => unclear = Some(error),
+        }
+        // A tick that is late, on a machine that is not let run, makes an origin later, never earlier.
+        let earliest = origins.iter().min().copied();
+        let times = origins.iter().filter(|origin| Some(**origin) == earliest).count();
+        if let Some(earliest) = earliest
+            && look >= LEAST_LOOKS
+            && times >= SEEN_AT_LEAST
+        {
+            return Ok(earliest as u64);
+        }
+        sleep(pause);
+    }
+    Err(unclear
+        .unwrap_or_else(|| anyhow!("the kernel's ticks come too late to tell their times"))
+        .context(format!("{PATH} is not clear")))
+}
+
+/// From when a list was made, how many ticks there had been, and when CPUs have their next. `after`: when
+/// all of it had been read.
+fn origin(list: &str, after: u64, tick: u64) -> Result<u64> {
+    let number = |prefix: &str| {
+        let rest = list.lines().find_map(|line| line.strip_prefix(prefix));
+        rest.and_then(first_number).with_context(|| format!("no line `{prefix}`"))
+    };
+    let (now, jiffies) = (number("now at ")?, number("jiffies: ")?);
+    // Named so up to Linux 6.7, and from then on.
+    let is_tick =
+        |line: &str| line.contains(", tick_sched_timer,") || line.contains(", tick_nohz_handler,");
+    let expiries = list.lines().zip(list.lines().skip(1)).filter(|(line, _)| is_tick(line));
+    let mut phases: Vec<u64> = expiries
+        .filter_map(|(_, expiry)| first_number(expiry.trim_start().strip_prefix("# expires at ")?))
+        .map(|expiry| expiry % tick)
+        .collect();
+    phases.sort_unstable();
+    phases.dedup();
+    ensure!(phases.len() == 1, "CPUs have {} different ticks", phases.len());
+    let last = now - (now - phases[0]) % tick;
+    ensure!(after - last < tick, "a tick came meanwhile");
+    Ok(last.wrapping_sub(jiffies.wrapping_mul(tick)))
+}
+
+/// The number that a text begins with.
+fn first_number(text: &str) -> Option<u64> {
+    text.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 2_691_193_041_763;
+    const LIST: &str = "Timer List Version: v0.10
+HRTIMER_MAX_CLOCK_BASES: 8
+now at 2691193041763 nsecs
+
+cpu: 0
+active timers:
+ #0: <0>, tick_nohz_handler, S:01
+ # expires at 2691196000000-2691196000000 nsecs [in 2958237 to 2958237 nsecs]
+ #1: <0>, hrtimer_wakeup, S:01
+ # expires at 2691231792957-2691231842957 nsecs [in 38751194 to 38801194 nsecs]
+  .last_jiffies   : 4295564900
+jiffies: 4295565031
+cpu: 1
+ #0: <0>, tick_nohz_handler, S:01
+ # expires at 2691196000000-2691196000000 nsecs [in 2958237 to 2958237 nsecs]
+";
+
+    #[test]
+    fn ticks_are_where_timers_expire() {
+        let counted = 4_295_565_031u64 * 4_000_000;
+        let origin_at = |after| origin(LIST, after, 4_000_000).ok();
+        assert_eq!(origin_at(NOW + 1), Some(2_691_192_000_000u64.wrapping_sub(counted)));
+        assert_eq!(origin_at(2_691_196_000_000), None);
+    }
+
+    #[test]
+    fn ticks_that_differ_are_none() {
+        let skewed = LIST.replacen("2691196000000-", "2691196000001-", 1);
+        assert!(origin(&skewed, NOW, 4_000_000).is_err());
+        assert!(origin(&LIST.replace("tick_nohz_handler", "other"), NOW, 4_000_000).is_err());
+        assert!(origin("", NOW, 4_000_000).is_err());
+    }
+
+    #[test]
+    fn no_cpus_are_no_cpus() {
+        assert!(!has_cpus("") && !has_cpus("\n") && !has_cpus("(null)\n"));
+        assert!(has_cpus("1-3\n"));
+    }
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! `bysyscall enable` and `disable`: which programs load the library without being asked.
+//!
+//! All that can be looked at is looked at before anything is changed, each file is replaced at
+//! once, and the files themselves tell what is enabled. No variable changes where they are.
+
+mod attributes;
+mod diff;
+mod dropins;
+mod elf;
+mod files;
+mod global;
+mod library;
+mod options;
+mod preload;
+mod probe;
+mod probed;
+mod root;
+mod show;
+mod state;
+mod unit_files;
+mod unit_syntax;
+mod units;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::service::Interrupts;
+use root::Root;
+
+pub use options::{Disable, Enable};
+pub use probed::{Probed, run as run_probed};
+pub use show::Enabled;
+
+/// The command line, where the program's own name says `enable` or `disable`.
+pub fn command_line(mut arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let name = arguments.next().unwrap_or_else(|| "bysyscall".into());
+    let called = Path::new(&name).file_name().and_then(|name| name.to_str());
+    let command = called.and_then(|called| called.strip_prefix("bysyscall-")).map(OsString::from);
+    match command {
+        Some(command) => ["bysyscall".into(), command].into_iter().chain(arguments).collect(),
+        None => [name].into_iter().chain(arguments).collect(),
+    }
+}
+
+fn begin(root: Option<&Path>) -> Result<(Root, Interrupts)> {
+    ensure!(rustix::process::geteuid().is_root(), "only root can change which programs load it");
+    Ok((Root::open(root)?, Interrupts::catch()?))
+}
+
+/// Has programs load the library.
+///
+/// # Errors
+///
+/// Then nothing was changed.
+pub fn enable(asked: &Enable) -> Result<()> {
+    let (root, interrupts) = begin(asked.how.root.as_deref())?;
+    let dry_run = asked.how.dry_run;
+    if asked.place.global {
+        return global::enable(&root, dry_run, &interrupts);
+    }
+    let library = library::check(&root)?;
+    if root.is_machine() && !dry_run {
+        probe::Probes::new(&library, &interrupts)?.run_by_environment()?;
+    }
+    let option = |unit: &String| (unit.clone(), format!("--service {unit}"));
+    let mut units: Vec<(String, String)> = asked.place.service.iter().map(option).collect();
+    if let Some(user) = &asked.place.user {
+        units.push((unit_files::manager_of(&root, user)?, format!("--user {user}")));
+    }
+    dropins::enable(&root, &units, dry_run, &interrupts)
+}
+
+/// Undoes what `enable` has done. It needs neither the service nor the library.
+///
+/// # Errors
+///
+/// Says what could not be undone; the rest was.
+pub fn disable(asked: &Disable) -> Result<()> {
+    let (root, interrupts) = begin(asked.how.root.as_deref())?;
+    let dry_run = asked.how.dry_run;
+    if asked.everything {
+        return disable_everything(&root, dry_run, &interrupts);
+    }
+    if asked.place.global {
+        return global::disable(&root, dry_run, &interrupts);
+    }
+    let mut units = asked.place.service.clone();
+    if let Some(user) = &asked.place.user {
+        units.push(unit_files::manager_of(&root, user)?);
+    }
+    dropins::disable(&root, &units, dry_run)
+}
+
+fn disable_everything(root: &Root, dry_run: bool, interrupts: &Interrupts) -> Result<()> {
+    let global = global::disable(root, dry_run, interrupts);
+    let units = dropins::find(root).and_then(|found| {
+        let units: Vec<String> = found.into_iter().map(|drop_in| drop_in.unit).collect();
+        dropins::disable(root, &units, dry_run)
+    });
+    global.and(units)?;
+    if dry_run { Ok(()) } else { state::forget_all(root).context("cannot forget what was there") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_the_program_is_a_command() {
+        let line = |words: &[&str]| command_line(words.iter().map(OsString::from));
+        assert_eq!(
+            line(&["/usr/sbin/bysyscall-enable", "--global"]),
+            ["bysyscall", "enable", "--global"]
+        );
+        assert_eq!(line(&["bysyscall-disable"]), ["bysyscall", "disable"]);
+        assert_eq!(line(&["/x/bysyscall", "stop"]), ["/x/bysyscall", "stop"]);
+        assert_eq!(line(&[]), ["bysyscall"]);
+    }
+}

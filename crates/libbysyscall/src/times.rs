@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! CPU times of the process in clock ticks.
+
+use core::ffi::c_long;
+use core::ptr::read_volatile;
+use core::sync::atomic::Ordering::Relaxed;
+
+use bysyscall_abi::{Cell, Header};
+
+use crate::account::{SECOND, TICK, Threads, since_anchor};
+use crate::arch::{multiply_divide, number};
+use crate::cell::{answer_at_once, answer_slowly};
+use crate::real::real_call;
+use crate::state;
+use crate::vdso::{self, Timespec};
+use crate::wrappers::{bit, is_on_stack, with_errno};
+
+/// `struct tms`
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Tms {
+    user: c_long,
+    system: c_long,
+    children_user: c_long,
+    children_system: c_long,
+}
+
+/// ns of a clock tick of user space, whatever those of the kernel are: `USER_HZ` is 100 (include/asm-generic/param.h).
+const CLOCK_TICK: u64 = SECOND / 100;
+
+fn clock_ticks(nanoseconds: u64) -> c_long {
+    (nanoseconds / CLOCK_TICK) as c_long
+}
+
+/// `times(2)`: CPU times of the process and of the children that it has waited for; returns the time since some point in the past.
+///
+/// # Safety
+///
+/// A pointer to memory that other code uses must point to a `struct tms`, or be null.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn times(times: *mut Tms) -> c_long {
+    let now = vdso::monotonic();
+    if (times.is_null() || is_on_stack(times))
+        && let Some((told, ticks)) = answer_at_once(bit::times, |cell| times_at(cell, now))
+    {
+        if !times.is_null() {
+            // SAFETY: `is_on_stack` has seen that this is writable memory.
+            unsafe { times.write_unaligned(told) };
+        }
+        return ticks;
+    }
+    times_slowly(times)
+}
+
+#[cold]
+#[inline(never)]
+fn times_slowly(times: *mut Tms) -> c_long {
+    // SAFETY: the kernel checks the pointer.
+    let real = || unsafe { real_call(number::TIMES, [times as usize, 0, 0]) };
+    if !times.is_null() && !is_on_stack(times) {
+        return times_errno(real());
+    }
+    let told = |cell| times_at(cell, vdso::monotonic()).map(Ok);
+    match answer_slowly(bit::times, told, || Err(real())) {
+        Ok((told, ticks)) => {
+            if !times.is_null() {
+                // SAFETY: `is_on_stack` has seen that this is writable memory.
+                unsafe { times.write_unaligned(told) };
+            }
+            ticks
+        }
+        Err(result) => times_errno(result),
+    }
+}
+
+/// The one error that there is.
+fn times_errno(result: c_long) -> c_long {
+    const EFAULT: c_long = 14;
+    if result == -EFAULT { with_errno(result) } else { result }
+}
+
+#[inline(always)]
+fn times_at(cell: *const Cell, now: Timespec) -> Option<(Tms, c_long)> {
+    // SAFETY: `answer` passes a readable cell; the header stands before the first one.
+    let (jiffies, origin) = unsafe {
+        let header = state::CELLS.load(Relaxed).cast::<Header>().sub(1);
+        (
+            read_volatile(&raw const (*header).jiffies),
+            read_volatile(&raw const (*header).tick_origin),
+        )
+    };
+    // The kernel counts the next tick at its time or later. Until that time there is none that we miss.
+    let tick = TICK.load(Relaxed);
+    let next = origin.wrapping_add((jiffies + 1).wrapping_mul(tick));
+    let now_ns = now.seconds as u64 * SECOND + now.nanoseconds as u64;
+    if jiffies == 0 || next.wrapping_sub(now_ns) as i64 <= 0 {
+        return None;
+    }
+    let elapsed = since_anchor(cell, now)?;
+    let (runtime, split) = Split::read(cell)?;
+    let (user, system) = split.ticks_at(runtime + elapsed)?;
+    // SAFETY: as above.
+    let (children_user, children_system) = unsafe {
+        (
+            read_volatile(&raw const (*cell).children_utime),
+            read_volatile(&raw const (*cell).children_stime),
+        )
+    };
+    let told = Tms {
+        user,
+        system,
+        children_user: clock_ticks(children_user),
+        children_system: clock_ticks(children_system),
+    };
+    Some((told, clock_ticks(jiffies.wrapping_mul(tick))))
+}
+
+/// How a run time is split into user and system time; all in ns.
+///
+/// The kernel splits it as its ticks have sampled it, and remembers what it has told, so that neither
+/// part ever gets less. Of our answers it knows nothing: after another sample it may tell less
+/// than we would have. So a part is answered only in clock ticks that the kernel has told
+/// too, and each new one is the real call's to tell.
+pub struct Split {
+    /// As ticks have sampled it.
+    pub utime: u64,
+    /// As ticks have sampled it.
+    pub stime: u64,
+    /// As the kernel has told it last.
+    pub told_utime: u64,
+    /// As the kernel has told it last.
+    pub told_stime: u64,
+}
+
+impl Split {
+    /// Of the process, and its run time at the anchor.
+    #[inline(always)]
+    fn read(cell: *const Cell) -> Option<(u64, Self)> {
+        // SAFETY: the caller has it from `answer`, which passes a readable cell.
+        let (runtime, split) = unsafe {
+            (
+                read_volatile(&raw const (*cell).process_runtime),
+                Self {
+                    utime: read_volatile(&raw const (*cell).utime),
+                    stime: read_volatile(&raw const (*cell).stime),
+                    told_utime: read_volatile(&raw const (*cell).told_utime),
+                    told_stime: read_volatile(&raw const (*cell).told_stime),
+                },
+            )
+        };
+        if runtime == 0 { Self::read_of_threads(cell) } else { Some((runtime, split)) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn read_of_threads(cell: *const Cell) -> Option<(u64, Self)> {
+        let threads = Threads::read(cell)?;
+        (!threads.has_waited).then_some((threads.runtime, threads.split))
+    }
+
+    /// User and system time in clock ticks; `None`: the kernel must tell them.
+    #[inline(always)]
+    fn ticks_at(&self, runtime: u64) -> Option<(c_long, c_long)> {
+        let told = (clock_ticks(self.told_utime), clock_ticks(self.told_stime));
+        // However it is split, neither part is less than was told, so neither is more by more than this.
+        let more = runtime.saturating_sub(self.told_utime + self.told_stime);
+        let rest = |part: u64, ticks: c_long| CLOCK_TICK - (part - ticks as u64 * CLOCK_TICK);
+        if more < rest(self.told_utime, told.0) && more < rest(self.told_stime, told.1) {
+            return Some(told);
+        }
+        self.is_still(runtime, told).then_some(told)
+    }
+
+    #[inline(never)]
+    fn is_still(&self, runtime: u64, told: (c_long, c_long)) -> bool {
+        let (user, system) = self.at(runtime);
+        told == (clock_ticks(user), clock_ticks(system))
+    }
+
+    /// `kernel/sched/cputime.c`, `cputime_adjust()`.
+    fn at(&self, runtime: u64) -> (u64, u64) {
+        if self.told_utime + self.told_stime >= runtime {
+            return (self.told_utime, self.told_stime);
+        }
+        let system = if self.stime == 0 {
+            0
+        } else if self.utime == 0 {
+            runtime
+        } else {
+            multiply_divide(self.stime, runtime, self.utime + self.stime)
+        };
+        let system = system.min(runtime).max(self.told_stime);
+        let user = (runtime - system).max(self.told_utime);
+        (user, runtime - user)
+    }
+}
+
+/// `times` for programs linked with `--wrap=times`.
+///
+/// # Safety
+///
+/// As the function itself.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn __wrap_times(buffer: *mut Tms) -> c_long {
+    // SAFETY: the caller's promise.
+    unsafe { times(buffer) }
+}
