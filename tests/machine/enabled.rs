@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! The library in each program of the machine, from its enabling over two boots.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use bysyscall_tests::fixture::trial;
+use libtest_mimic::Trial;
+
+use crate::support::{LIBRARY, PRELOAD, ensure_bypasses, is_enabled, property, sh};
+use crate::units;
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("enabling::dry_run_changes_nothing", dry_run_changes_nothing),
+        trial("enabling::globally", globally),
+        // The same after each of two boots.
+        trial("enabled::comes_up", comes_up),
+        trial("enabled::serves_each_program", serves_each_program),
+        trial("enabled::serves_services", serves_services),
+        trial("enabled::confined_units_restart", units::ensure_confined_units_restart),
+    ]
+}
+
+fn dry_run_changes_nothing() -> Result<()> {
+    let said = sh("bysyscall-enable --global --dry-run")?;
+    ensure!(said.contains(LIBRARY), "the difference is not shown: {said}");
+    ensure!(!Path::new(PRELOAD).exists(), "{PRELOAD} was made");
+    Ok(())
+}
+
+fn globally() -> Result<()> {
+    sh("bysyscall-enable --global")?;
+    let content = fs::read_to_string(PRELOAD)?;
+    ensure!(content == format!("{LIBRARY}\n"), "{PRELOAD}: {content}");
+    serves_each_program()
+}
+
+fn comes_up() -> Result<()> {
+    units::ensure_no_new_failure()?;
+    ensure!(is_enabled()?, "{PRELOAD} has no entry");
+    let state = property("bysyscall", "ActiveState")?;
+    ensure!(state == "active", "bysyscall is {state}");
+    Ok(())
+}
+
+fn serves_each_program() -> Result<()> {
+    ensure_bypasses("BYSYSCALL_LOG=info $LAB/target/programs/getpid 100000")?;
+    ensure_bypasses("as_lab BYSYSCALL_LOG=info $LAB/target/programs/getpid 100000")
+}
+
+/// Those that no filter keeps from it: they hold the hooks, which only those do that were registered.
+fn serves_services() -> Result<()> {
+    let postgresql =
+        sh("systemctl list-units --plain --no-legend 'postgresql@*' | cut -d ' ' -f 1")?;
+    for unit in ["cron", "ssh", "nginx", postgresql.trim()] {
+        let pid = property(unit, "MainPID")?;
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
+        ensure!(maps.contains("libbysyscall.so"), "{unit} has not loaded the library");
+        ensure!(maps.contains("/run/bysyscall-hold/"), "{unit} makes real calls: {maps}");
+    }
+    Ok(())
+}

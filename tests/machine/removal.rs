@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! The package goes, and with it all that was enabled.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use bysyscall_tests::fixture::trial;
+use libtest_mimic::Trial;
+
+use crate::support::{PRELOAD, said_by, sh};
+use crate::units;
+
+/// Files and mounts with our name, but for what dpkg and the journal remember and the tests themselves.
+const TRACES: &str = "
+    find / -xdev -path /lab -prune -o -path /var/log -prune -o -path /proc -prune -o \
+        -name '*bysyscall*' -print
+    find /run /dev /sys/fs/bpf /tmp /var/tmp -name '*bysyscall*'
+    grep bysyscall /proc/mounts || true";
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("removal::leaves_the_configuration", leaves_the_configuration),
+        trial("removal::next_process_loads_nothing", next_process_loads_nothing),
+        trial("removal::purge_takes_the_configuration", purge_takes_the_configuration),
+        trial("removal::nothing_fails", units::ensure_no_new_failure),
+        trial("removal::services_restart", units::ensure_confined_units_restart),
+    ]
+}
+
+fn leaves_the_configuration() -> Result<()> {
+    let (said, complaints) = said_by("apt-get remove --yes bysyscall")?;
+    ensure!(!complaints.contains("ld.so"), "{said}{complaints}");
+    ensure!(!Path::new(PRELOAD).exists(), "{PRELOAD} is still there");
+    let traces = sh(TRACES)?;
+    let mut unexpected: Vec<&str> = traces
+        .lines()
+        // What dpkg keeps to purge it.
+        .filter(|line| !line.starts_with("/var/lib/dpkg/info/bysyscall."))
+        .collect();
+    unexpected.retain(|line| *line != "/etc/bysyscall.conf");
+    ensure!(unexpected.is_empty(), "left behind: {unexpected:?}");
+    ensure!(Path::new("/etc/bysyscall.conf").exists(), "the configuration is gone already");
+    Ok(())
+}
+
+fn next_process_loads_nothing() -> Result<()> {
+    for user in ["", "as_lab"] {
+        let maps = sh(&format!("{user} cat /proc/self/maps"))?;
+        ensure!(!maps.contains("bysyscall"), "{maps}");
+        let (_, log) =
+            said_by(&format!("{user} env BYSYSCALL_LOG=info $LAB/target/programs/getpid 1000"))?;
+        ensure!(log.is_empty(), "{log}");
+    }
+    Ok(())
+}
+
+fn purge_takes_the_configuration() -> Result<()> {
+    sh("apt-get purge --yes bysyscall")?;
+    let traces = sh(TRACES)?;
+    ensure!(traces.is_empty(), "left behind: {traces}");
+    Ok(())
+}

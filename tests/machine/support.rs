@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! What the tests on a machine share.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use bysyscall_tests::process::{output, succeed, text};
+use bysyscall_tests::{built, fixture, patience};
+use libtest_mimic::Trial;
+
+/// As ld.so is told of it.
+pub const LIBRARY: &str = "/usr/lib64/libbysyscall.so";
+/// Which libraries ld.so preloads into each program.
+pub const PRELOAD: &str = "/etc/ld.so.preload";
+/// What the tests of one boot leave for those of the next.
+const NOTES: &str = "/var/tmp/machine-test";
+/// No script takes so many seconds of a machine.
+const TIME_LIMIT: u64 = 45;
+
+/// A shell script that must succeed, as a test.
+pub fn scripted(name: &'static str, script: &'static str) -> Trial {
+    fixture::trial(name, move || sh(script).map(drop))
+}
+
+/// Runs a shell script as root, which ends at its first error; what it printed. `$LAB` is what is tested,
+/// `as_lab COMMAND...` runs a command as an ordinary user.
+pub fn sh(script: &str) -> Result<String> {
+    Ok(said_by(script)?.0)
+}
+
+/// The same, with what it printed to its standard error.
+pub fn said_by(script: &str) -> Result<(String, String)> {
+    let mut command = Command::new("timeout");
+    let limit = patience::seconds(TIME_LIMIT).as_secs().to_string();
+    command.args(["--kill-after=5", &limit, "/bin/sh", "-euc"]);
+    let prelude =
+        "as_lab() { runuser -u lab -- env HOME=/home/lab USER=lab LOGNAME=lab \"$@\"; }\n";
+    command.arg(format!("{prelude}{script}")).current_dir("/");
+    command.env("LAB", built::repository()).env("DEBIAN_FRONTEND", "noninteractive");
+    let output = output(&mut command)?;
+    let (printed, complained) = (text(&output.stdout), text(&output.stderr));
+    if !output.status.success() {
+        bail!("{}\n{printed}{complained}", output.status);
+    }
+    Ok((printed, complained))
+}
+
+/// Asks systemd for a property of a unit.
+pub fn property(unit: &str, property: &str) -> Result<String> {
+    let value =
+        succeed(Command::new("systemctl").args(["show", "--value", "--property", property, unit]))?;
+    Ok(value.trim().to_owned())
+}
+
+/// The Debian package under test, or the next version of it.
+pub fn package(is_next: bool) -> Result<PathBuf> {
+    let dir = built::target(if is_next { "package/next" } else { "package/debian" })?;
+    for entry in fs::read_dir(&dir)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with("bysyscall_") {
+            return Ok(path);
+        }
+    }
+    bail!("no package in {}", dir.display())
+}
+
+/// Writes down what a later boot compares with.
+pub fn write_down(what: &str, content: &str) -> Result<()> {
+    fs::create_dir_all(NOTES)?;
+    Ok(fs::write(Path::new(NOTES).join(what), content)?)
+}
+
+/// What an earlier boot has written down.
+pub fn written_down(what: &str) -> Result<String> {
+    let path = Path::new(NOTES).join(what);
+    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// How often a program says in its log that it bypassed a call.
+pub fn bypassed(log: &str, wrapper: &str) -> u64 {
+    let count = |line: &str| {
+        let (_, rest) = line.split_once(&format!("{wrapper}: bypassed "))?;
+        rest.strip_suffix(" times")?.parse::<u64>().ok()
+    };
+    log.lines().filter_map(count).max().unwrap_or(0)
+}
+
+/// Runs something that asks for its pid 100000 times, and says by `BYSYSCALL_LOG=info` how it came to the
+/// answers: nearly all of them must be bypassed.
+pub fn ensure_bypasses(script: &str) -> Result<()> {
+    let (_, log) = said_by(script)?;
+    // While a task is preempted inside a hook, calls on its CPU are real.
+    ensure!(bypassed(&log, "getpid") >= 90_000, "{script}: {log}");
+    Ok(())
+}
+
+/// Whether the library is preloaded into each program.
+pub fn is_enabled() -> Result<bool> {
+    if !Path::new(PRELOAD).exists() {
+        return Ok(false);
+    }
+    let content = fs::read_to_string(PRELOAD)?;
+    Ok(content.split_whitespace().any(|entry| entry == LIBRARY))
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! The Debian packages as files.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use bysyscall_tests::built;
+use bysyscall_tests::fixture::trial;
+use bysyscall_tests::process::succeed;
+use libtest_mimic::Trial;
+
+use crate::support::{VERSION, deb, deb_files, errors};
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("deb::has_what_is_to_be_installed", has_what_is_to_be_installed),
+        trial("deb::keeps_what_the_administrator_wrote", keeps_what_the_administrator_wrote),
+        trial("deb::lintian_finds_no_error", lintian_finds_no_error),
+        trial("deb::is_of_one_version", is_of_one_version),
+        trial("deb::copyright_names_what_is_linked", copyright_names_what_is_linked),
+    ]
+}
+
+fn has_what_is_to_be_installed() -> Result<()> {
+    let files = deb_files(&deb("bysyscall")?)?;
+    let expected = [
+        "-rw-r--r-- root/root ./etc/bysyscall.conf",
+        "-rw-r--r-- root/root ./usr/lib/systemd/system/bysyscall.service",
+        "-rw-r--r-- root/root ./usr/lib/x86_64-linux-gnu/libbysyscall.so",
+        "lrwxrwxrwx root/root ./usr/lib64/libbysyscall.so -> ../lib/x86_64-linux-gnu/libbysyscall.so",
+        "-rwxr-xr-x root/root ./usr/sbin/bysyscall",
+        "lrwxrwxrwx root/root ./usr/sbin/bysyscall-disable -> bysyscall",
+        "lrwxrwxrwx root/root ./usr/sbin/bysyscall-enable -> bysyscall",
+        "-rw-r--r-- root/root ./usr/share/bash-completion/completions/bysyscall",
+        "-rw-r--r-- root/root ./usr/share/bash-completion/completions/bysyscall-disable",
+        "-rw-r--r-- root/root ./usr/share/bash-completion/completions/bysyscall-enable",
+        "-rw-r--r-- root/root ./usr/share/doc/bysyscall/README.md",
+        "-rw-r--r-- root/root ./usr/share/doc/bysyscall/changelog.gz",
+        "-rw-r--r-- root/root ./usr/share/doc/bysyscall/copyright",
+        "-rw-r--r-- root/root ./usr/share/doc/bysyscall/design.md",
+        "-rw-r--r-- root/root ./usr/share/fish/vendor_completions.d/bysyscall-disable.fish",
+        "-rw-r--r-- root/root ./usr/share/fish/vendor_completions.d/bysyscall-enable.fish",
+        "-rw-r--r-- root/root ./usr/share/fish/vendor_completions.d/bysyscall.fish",
+        "-rw-r--r-- root/root ./usr/share/lintian/overrides/bysyscall",
+        "-rw-r--r-- root/root ./usr/share/man/man5/bysyscall.conf.5.gz",
+        "-rw-r--r-- root/root ./usr/share/man/man7/libbysyscall.7.gz",
+        "lrwxrwxrwx root/root ./usr/share/man/man8/bysyscall-disable.8.gz -> bysyscall-enable.8.gz",
+        "-rw-r--r-- root/root ./usr/share/man/man8/bysyscall-enable.8.gz",
+        "-rw-r--r-- root/root ./usr/share/man/man8/bysyscall.8.gz",
+        "-rw-r--r-- root/root ./usr/share/zsh/vendor-completions/_bysyscall",
+        "-rw-r--r-- root/root ./usr/share/zsh/vendor-completions/_bysyscall-disable",
+        "-rw-r--r-- root/root ./usr/share/zsh/vendor-completions/_bysyscall-enable",
+    ];
+    let files: Vec<String> = files.iter().map(|line| line.replace("0/0", "root/root")).collect();
+    ensure!(files == expected, "bysyscall has {files:#?}");
+    let files = deb_files(&deb("libbysyscall-dev")?)?;
+    let expected = [
+        "-rw-r--r-- root/root ./usr/lib/x86_64-linux-gnu/pkgconfig/bysyscall.pc",
+        "-rw-r--r-- root/root ./usr/share/doc/libbysyscall-dev/changelog.gz",
+        "-rw-r--r-- root/root ./usr/share/doc/libbysyscall-dev/copyright",
+    ];
+    let files: Vec<String> = files.iter().map(|line| line.replace("0/0", "root/root")).collect();
+    ensure!(files == expected, "libbysyscall-dev has {files:#?}");
+    Ok(())
+}
+
+fn keeps_what_the_administrator_wrote() -> Result<()> {
+    let info =
+        succeed(Command::new("dpkg-deb").arg("--info").arg(deb("bysyscall")?).arg("conffiles"))?;
+    ensure!(info.trim() == "/etc/bysyscall.conf", "conffiles: {info}");
+    Ok(())
+}
+
+fn lintian_finds_no_error() -> Result<()> {
+    for name in ["bysyscall", "libbysyscall-dev"] {
+        let mut lintian = Command::new("lintian");
+        let found = errors(lintian.arg("--allow-root").arg(deb(name)?), "E: ")?;
+        ensure!(found.is_empty(), "{found:#?}");
+    }
+    Ok(())
+}
+
+/// Where a version cannot be left to cargo, it is the same.
+fn is_of_one_version() -> Result<()> {
+    let top = built::repository();
+    let places = [
+        ("debian/changelog", format!("bysyscall ({VERSION}) ")),
+        ("rpm/bysyscall.spec", format!("Version:        {VERSION}\n")),
+        ("crates/libbysyscall/Cargo.toml", format!("depends = \"bysyscall (= {VERSION})\"")),
+        ("crates/libbysyscall/Cargo.toml", format!("bysyscall = \"= {VERSION}-1\"")),
+        ("crates/libbysyscall/Cargo.toml", format!("\"pkgconfig(bysyscall)\" = \"= {VERSION}\"")),
+    ];
+    for (file, words) in places {
+        let text = fs::read_to_string(top.join(file)).context(file)?;
+        ensure!(text.contains(&words), "{file} does not say `{words}`");
+    }
+    Ok(())
+}
+
+fn copyright_names_what_is_linked() -> Result<()> {
+    let copyright = fs::read_to_string(built::repository().join("debian/copyright"))?;
+    let named: Vec<&str> = copyright.split(|c: char| c.is_whitespace() || c == ',').collect();
+    let mut tree = Command::new(env!("CARGO"));
+    tree.current_dir(built::repository())
+        .args(["tree", "--locked", "--edges", "normal,no-proc-macro", "--prefix", "none"])
+        .args(["--package", "bysyscall", "--package", "libbysyscall", "--format", "{p}"]);
+    for line in succeed(&mut tree)?.lines() {
+        let Some(name) = line.split(' ').next().filter(|name| !name.is_empty()) else { continue };
+        ensure!(
+            name.contains("bysyscall") || named.contains(&name),
+            "debian/copyright does not name {name}"
+        );
+    }
+    Ok(())
+}
