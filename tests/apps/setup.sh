@@ -5,7 +5,7 @@
 # with py-lmdb in target/bench-venv, and target/bench-apps/drbg. Does only what is not done yet; run it as often as you like.
 set -eu
 
-PACKAGES="openssl libssl-dev gcc libc6-dev python3 python3-venv"
+PACKAGES="openssl libssl-dev gcc g++ libc6-dev python3 python3-venv rocksdb-tools"
 PYTHON=/usr/bin/python3
 LMDB=1.7.5    # newer versions (3.0) no longer call getpid
 
@@ -58,7 +58,7 @@ build_drbg() {
 if command -v dpkg-query >/dev/null && command -v apt-get >/dev/null; then
     install_packages
 else
-    echo "setup.sh: no dpkg and apt-get here: hoping that OpenSSL 3 with its headers, cc and $PYTHON with venv are installed" >&2
+    echo "setup.sh: no dpkg and apt-get here: hoping that OpenSSL 3 with its headers, cc, g++, db_bench and $PYTHON with venv are installed" >&2
 fi
 [ -x "$PYTHON" ] || fail "$PYTHON is missing"
 mkdir -p "$target"

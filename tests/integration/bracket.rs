@@ -4,17 +4,19 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bysyscall_tests::patience;
-use bysyscall_tests::process::{count_calls, output, succeed, text};
+use bysyscall_tests::process::{count_calls, succeed};
 use bysyscall_tests::selection::skip;
 use libtest_mimic::Trial;
 
-use crate::fixture::{as_nobody, ensure_success, is_attached, library, path, plain, start, trial};
+use crate::fixture::{
+    self, Verdict, as_nobody, is_attached, library, limited, path, plain, start, trial, verdict,
+};
 
 /// No scenario takes as long, by far; a hung one is ended.
 const TIME_LIMIT: u64 = 120;
-const SKIPPED: i32 = 77;
+const NONE_WRONG: &str = " 0 mismatches";
 
 /// A scenario that `bracket list` names.
 struct Scenario {
@@ -68,43 +70,29 @@ pub fn trials() -> Result<Vec<Trial>> {
     Ok(trials)
 }
 
-/// The scenario with the library preloaded, ended if it hangs.
+/// The scenario with the library preloaded.
 fn command(scenario: &Scenario, number: Option<&str>) -> Command {
-    let mut command = Command::new("timeout");
-    let limit = patience::seconds(TIME_LIMIT).as_secs().to_string();
-    command.args(["--signal=KILL", &limit]).arg(path("bracket")).arg(&scenario.name);
+    let mut command = limited(TIME_LIMIT, "bracket", &[&scenario.name]);
     if scenario.needs_library {
         command.arg(library());
     }
-    command.args(number).env("LD_PRELOAD", library());
+    command.args(number);
     command
 }
 
 fn run(mut command: Command) -> Result<()> {
     start()?;
-    let output = output(&mut command)?;
-    ensure!(output.status.code() != Some(SKIPPED), "skipped itself: {}", text(&output.stdout));
-    ensure_success("bracket", &output)?;
-    ensure!(text(&output.stdout).contains(" 0 mismatches"), "no verdict: {}", text(&output.stdout));
-    Ok(())
+    match verdict(&mut command, NONE_WRONG)? {
+        Verdict::Right => Ok(()),
+        Verdict::Wrong(said) => bail!("{said}"),
+        Verdict::Skipped(reason) => bail!("skipped itself: {reason}"),
+    }
 }
 
 /// The brackets can fail: a library that lies now and then is found out.
 fn finds_a_lie() -> Result<()> {
     for scenario in ["single", "threads", "fork", "vfork", "exec-thread", "load"] {
-        let mut command = plain("bracket", &[scenario]);
-        let output = output(command.env("LD_PRELOAD", path("lying.so")))?;
-        ensure!(
-            output.status.code() == Some(1),
-            "{scenario}: {}: {}",
-            output.status,
-            text(&output.stdout)
-        );
-        ensure!(
-            !text(&output.stdout).contains(" 0 mismatches"),
-            "{scenario}: {}",
-            text(&output.stdout)
-        );
+        fixture::finds_a_lie(&mut plain("bracket", &[scenario]), NONE_WRONG)?;
     }
     Ok(())
 }
@@ -115,7 +103,10 @@ fn answers_are_bypassed() -> Result<()> {
     for call in ["getpid", "gettid"] {
         for mode in [&["100000"][..], &["100000", "fork"], &["100000", "pthread"]] {
             let seen = count_calls(call, &path(call), mode, Some(&library()))?;
-            ensure!(seen <= 10, "{call} {mode:?}: the kernel has seen {seen} calls");
+            // A tick in the middle of the registration leaves calls real until the next one, which
+            // on emulated CPUs is not rare.
+            let allowed = if patience::scale() > 1 { 10_000 } else { 10 };
+            ensure!(seen <= allowed, "{call} {mode:?}: the kernel has seen {seen} calls");
             let without = count_calls(call, &path(call), mode, None)?;
             ensure!(
                 without > 100_000,

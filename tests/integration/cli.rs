@@ -107,7 +107,11 @@ fn status_tells_hooks_and_wrappers() -> Result<()> {
     for (wrapper, row) in wrappers.iter().zip(&WRAPPERS) {
         let kept_right = row.hooks & !attached == 0;
         ensure!(wrapper["name"] == row.name && wrapper["on"] == kept_right, "{wrapper}");
-        ensure!(wrapper["reason"].is_null() == kept_right, "{wrapper}");
+        ensure!(
+            wrapper["reason"].as_str().is_none_or(|reason| !reason.is_empty())
+                && wrapper["reason"].is_null() == kept_right,
+            "{wrapper}"
+        );
     }
     for wrapper in &wrappers[..2] {
         ensure!(wrapper["on"] == true, "{wrapper}");

@@ -87,11 +87,14 @@ fn is_safe_to_preload() -> Result<()> {
             "a program can put its own function in the place of {line}"
         );
     }
-    let at_fork = symbols
-        .lines()
-        .find(|line| line.contains("__register_atfork"))
-        .context("no __register_atfork")?;
-    ensure!(at_fork.contains(" WEAK "), "needs a function that only glibc has: {at_fork}");
+    // Only glibc has the one; the other is not in its libc before 2.34.
+    for name in [" __register_atfork@", " dlsym@"] {
+        let symbol = symbols
+            .lines()
+            .find(|line| line.contains(name))
+            .with_context(|| format!("no{name}"))?;
+        ensure!(symbol.contains(" WEAK "), "needs a function that not all have: {symbol}");
+    }
     ensure!(!readelf("--syms")?.contains("panic_"), "can panic");
     let size = fs::metadata(library())?.len();
     ensure!(size < 64 * 1024, "has {size} bytes");
@@ -236,12 +239,15 @@ fn refuses_another_abi() -> Result<()> {
         cell_count: 1,
         generation: 1,
         flags: bysyscall_abi::RECORD_REGISTERED,
+        process: 0,
+        reserved: 0,
         seccomp_mode: 0,
     };
     let other_version = record_bytes(&record);
     let other_cells = record_bytes(&Record { abi_version: ABI_VERSION, cell_size: 128, ..record });
+    let record_size = record.record_size + 8;
     let longer =
-        [record_bytes(&Record { abi_version: ABI_VERSION, record_size: 40, ..record }), vec![0; 8]]
+        [record_bytes(&Record { abi_version: ABI_VERSION, record_size, ..record }), vec![0; 8]]
             .concat();
     fs::create_dir(bysyscall_abi::PUBLIC_DIR)?;
     for answer in
@@ -267,8 +273,8 @@ fn record_bytes(record: &Record) -> Vec<u8> {
     let numbers = [record.abi_version, record.record_size, record.cell_size, record.cell_count];
     let mut bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_ne_bytes()).collect();
     bytes.extend(record.generation.to_ne_bytes());
-    bytes
-        .extend([record.flags, record.seccomp_mode].iter().flat_map(|number| number.to_ne_bytes()));
+    let rest = [record.flags, record.process, record.reserved, record.seccomp_mode];
+    bytes.extend(rest.iter().flat_map(|number| number.to_ne_bytes()));
     bytes
 }
 

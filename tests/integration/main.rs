@@ -4,9 +4,17 @@
 
 mod bracket;
 mod cli;
+mod clocks;
+mod configuration;
+mod enabling;
 mod library;
 mod lifecycle;
+mod manual;
+#[allow(dead_code, unused_imports)]
+#[path = "../../crates/bysyscall/src/enable/preload.rs"]
+mod preload;
 mod sharing;
+mod witness;
 
 use std::process::ExitCode;
 
@@ -34,8 +42,13 @@ fn main() -> ExitCode {
 fn trials() -> anyhow::Result<Vec<Trial>> {
     let mut trials = library::trials();
     trials.extend(cli::trials());
+    trials.extend(configuration::trials());
+    trials.extend(manual::trials());
     trials.extend(sharing::trials());
     trials.extend(bracket::trials()?);
+    trials.extend(clocks::trials()?);
+    trials.extend(witness::trials());
+    trials.extend(enabling::trials());
     trials.extend(lifecycle::trials());
     selection::retain(&mut trials);
     Ok(trials)

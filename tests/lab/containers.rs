@@ -10,25 +10,9 @@ use bysyscall_tests::fixture::{spawn, trial, wait_until};
 use bysyscall_tests::process::succeed;
 use libtest_mimic::Trial;
 
-use crate::support::{Answers, ROOT, Scratch, USER, as_user, ensure_checks, script};
-
-/// A place to run `$CHECKS` in.
-struct Place {
-    name: &'static str,
-    from: u32,
-    by: &'static str,
-    /// As the place itself numbers users.
-    uid: u32,
-    answers: Answers,
-}
-
-const fn served(name: &'static str, from: u32, by: &'static str, uid: u32) -> Place {
-    Place { name, from, by, uid, answers: Answers::Bypassed }
-}
-
-const fn not_served(name: &'static str, from: u32, by: &'static str, uid: u32) -> Place {
-    Place { name, from, by, uid, answers: Answers::Real }
-}
+use crate::support::{
+    Answers, ROOT, Scratch, USER, Way, as_user, ensure_checks, not_served, script, served,
+};
 
 /// What the kernel says instead of a user that the place has no number for.
 const OVERFLOW: u32 = 65534;
@@ -36,7 +20,7 @@ const OVERFLOW: u32 = 65534;
 /// Where the containers with a root of their own have what is under test.
 const INSIDE: &str = "/under-test";
 
-const PLACES: &[Place] = &[
+const PLACES: &[Way] = &[
     served("pid", ROOT, "unshare --pid --fork --mount-proc $CHECKS", ROOT),
     served("pid-with-outer-proc", ROOT, "unshare --pid --fork $CHECKS pid-namespace", ROOT),
     served(
@@ -47,7 +31,7 @@ const PLACES: &[Place] = &[
     ),
     served("user", USER, "unshare --user --map-root-user $CHECKS", ROOT),
     // An id map may still come, and turn unknown users into known ones.
-    Place {
+    Way {
         name: "user-unmapped",
         from: USER,
         by: "unshare --user $CHECKS",
@@ -148,23 +132,23 @@ pub fn trials() -> Vec<Trial> {
     places.collect()
 }
 
-fn place(place: &Place) -> Result<()> {
-    let mut command = script(place.by);
-    if place.from == USER {
+fn place(way: &Way) -> Result<()> {
+    let mut command = script(way.by);
+    if way.from == USER {
         command = as_user(command);
     }
-    let init = place.by.contains("$INIT").then(Init::new).transpose()?;
+    let init = way.by.contains("$INIT").then(Init::new).transpose()?;
     if let Some(init) = &init {
         command.env("INIT", init.pid()?.to_string());
     }
-    let bare = place.by.contains("$BARE_CHECKS").then(Bare::new).transpose()?;
+    let bare = way.by.contains("$BARE_CHECKS").then(Bare::new).transpose()?;
     if let Some(bare) = &bare {
         bare.show(&mut command);
-        if place.by.contains("$PODMAN") {
+        if way.by.contains("$PODMAN") {
             bare.show_podman(&mut command)?;
         }
     }
-    ensure_checks(command, place.uid, place.answers).map(drop)
+    ensure_checks(command, way.uid, way.answers).map(drop)
 }
 
 /// A root directory with no more in it than `checks.sh` needs.

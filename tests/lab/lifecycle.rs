@@ -92,13 +92,14 @@ impl Release {
     /// Whether a program that starts now with this library bypasses calls; if
     /// not, it must say that the service is of another version.
     fn serves(&self) -> Result<bool> {
-        let mut command = plain("getpid", &["2"]);
+        // While a task is preempted inside a program, calls on that CPU are real, on kernels that need it.
+        let mut command = plain("getpid", &["100000"]);
         let output = output(command.env("LD_PRELOAD", &self.library).env("BYSYSCALL_LOG", "info"))?;
         ensure_success("getpid", &output)?;
         let log = text(&output.stderr);
         let refused = "bysyscall: real calls only: the service is of another version\n";
         ensure!(
-            log == refused || log == "getpid: bypassed 2 times\n",
+            log == refused || log.starts_with("getpid: bypassed "),
             "neither served nor refused: {log}"
         );
         Ok(log != refused)

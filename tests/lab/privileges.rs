@@ -12,67 +12,56 @@ use bysyscall_tests::process::{output, succeed, text};
 use libtest_mimic::Trial;
 
 use crate::support::{
-    ASKED_AT_LEAST, Answers, ROOT, Scratch, USER, ensure_checks, most_bypassed, script, set_mode,
+    ASKED_AT_LEAST, ROOT, Scratch, USER, Way, ensure_checks, most_bypassed, not_served, script,
+    served, set_mode,
 };
 
 /// A group that `lab` may change to.
 const OTHER_GROUP: u32 = 4242;
 
-/// A way to become another user that ends in `$CHECKS`.
-struct Change {
-    name: &'static str,
-    from: u32,
-    by: &'static str,
-    to: u32,
-    answers: Answers,
-}
-
-const fn kept(name: &'static str, from: u32, by: &'static str, to: u32) -> Change {
-    Change { name, from, by, to, answers: Answers::Bypassed }
-}
-
-const fn lost(name: &'static str, from: u32, by: &'static str, to: u32) -> Change {
-    Change { name, from, by, to, answers: Answers::Real }
-}
-
 /// Where the environment is kept the preload survives and answers are bypassed;
 /// set-uid programs and those that make a new environment lose it.
-const CHANGES: &[Change] = &[
-    kept("setpriv", ROOT, "setpriv --reuid=lab --regid=lab --init-groups $CHECKS", USER),
-    kept(
+const CHANGES: &[Way] = &[
+    served("setpriv", ROOT, "setpriv --reuid=lab --regid=lab --init-groups $CHECKS", USER),
+    served(
         "setpriv-without-any-privilege",
         ROOT,
         "setpriv --reuid=lab --regid=lab --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all $CHECKS",
         USER,
     ),
     // Then the real and the effective user differ when the program starts, as in a set-uid one.
-    lost("setpriv-real-user-only", ROOT, "setpriv --ruid=lab $CHECKS", USER),
-    kept("runuser", ROOT, "runuser -u lab -- $CHECKS", USER),
-    lost("runuser-login", ROOT, "runuser --login lab -c $CHECKS", USER),
-    kept("su", ROOT, "su lab -c $CHECKS", USER),
-    lost("su-login", ROOT, "su --login lab -c $CHECKS", USER),
-    kept("su-login-with-env", ROOT, "su --login lab -c \"env $AGAIN $CHECKS\"", USER),
-    lost("su-to-root", USER, "su -c $CHECKS", ROOT),
-    kept("su-to-root-with-env", USER, "su -c \"env $AGAIN $CHECKS 'creds 1'\"", ROOT),
-    lost("sudo", ROOT, "sudo -u lab $CHECKS", USER),
-    kept("sudo-with-env", ROOT, "sudo -u lab env $AGAIN $CHECKS", USER),
-    lost("sudo-to-root", USER, "sudo $CHECKS", ROOT),
-    kept("sudo-to-root-with-env", USER, "sudo env $AGAIN $CHECKS 'creds 1'", ROOT),
-    kept("sudo-there-and-back", ROOT, "sudo -u lab env $AGAIN sudo env $AGAIN $CHECKS", ROOT),
-    lost("newgrp", USER, "echo $CHECKS | newgrp other", USER),
-    kept("newgrp-with-env", USER, "echo env $AGAIN $CHECKS | newgrp other", USER),
-    kept("sg-with-env", USER, "sg other -c \"env $AGAIN $CHECKS\"", USER),
-    kept("chroot", ROOT, "chroot --userspec=lab:lab / $CHECKS", USER),
-    kept("systemd-run", ROOT, "systemd-run --quiet --wait --pipe --uid=lab $SETENV $CHECKS", USER),
+    not_served("setpriv-real-user-only", ROOT, "setpriv --ruid=lab $CHECKS", USER),
+    served("runuser", ROOT, "runuser -u lab -- $CHECKS", USER),
+    not_served("runuser-login", ROOT, "runuser --login lab -c $CHECKS", USER),
+    served("su", ROOT, "su lab -c $CHECKS", USER),
+    not_served("su-login", ROOT, "su --login lab -c $CHECKS", USER),
+    served("su-login-with-env", ROOT, "su --login lab -c \"env $AGAIN $CHECKS\"", USER),
+    not_served("su-to-root", USER, "su -c $CHECKS", ROOT),
+    served("su-to-root-with-env", USER, "su -c \"env $AGAIN $CHECKS 'creds 1'\"", ROOT),
+    not_served("sudo", ROOT, "sudo -u lab $CHECKS", USER),
+    served("sudo-with-env", ROOT, "sudo -u lab env $AGAIN $CHECKS", USER),
+    not_served("sudo-to-root", USER, "sudo $CHECKS", ROOT),
+    served("sudo-to-root-with-env", USER, "sudo env $AGAIN $CHECKS 'creds 1'", ROOT),
+    served("sudo-there-and-back", ROOT, "sudo -u lab env $AGAIN sudo env $AGAIN $CHECKS", ROOT),
+    not_served("newgrp", USER, "echo $CHECKS | newgrp other", USER),
+    served("newgrp-with-env", USER, "echo env $AGAIN $CHECKS | newgrp other", USER),
+    served("sg-with-env", USER, "sg other -c \"env $AGAIN $CHECKS\"", USER),
+    served("chroot", ROOT, "chroot --userspec=lab:lab / $CHECKS", USER),
+    served(
+        "systemd-run",
+        ROOT,
+        "systemd-run --quiet --wait --pipe --uid=lab $SETENV $CHECKS",
+        USER,
+    ),
     // This unit gets a filter, for which all calls are made for real.
-    lost(
+    not_served(
         "systemd-run-filtered",
         ROOT,
         "systemd-run --quiet --wait --pipe --uid=lab --property=SystemCallFilter=~kexec_load \
          $SETENV $CHECKS",
         USER,
     ),
-    kept(
+    served(
         "systemd-run-private-users",
         ROOT,
         "systemd-run --quiet --wait --pipe --property=PrivateUsers=yes $SETENV $CHECKS",
@@ -93,10 +82,10 @@ pub fn trials() -> Vec<Trial> {
     trials
 }
 
-fn change(change: &Change) -> Result<()> {
+fn change(way: &Way) -> Result<()> {
     let etc = Etc::new()?;
-    let output = ensure_checks(etc.seen_by(change.from, change.by), change.to, change.answers)?;
-    if change.by.contains(" other") {
+    let output = ensure_checks(etc.seen_by(way.from, way.by), way.uid, way.answers)?;
+    if way.by.contains(" other") {
         let said = text(&output.stdout);
         ensure!(said.contains(&format!("Gid:{OTHER_GROUP}\n")), "not in the group: {said}");
     }

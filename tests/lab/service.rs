@@ -8,6 +8,8 @@ use bysyscall_tests::fixture::{ensure_no_traces, preloaded, start, status, stop,
 use bysyscall_tests::process::{output, text};
 use libtest_mimic::Trial;
 
+use crate::support::most_bypassed;
+
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("service::all_is_on", all_is_on),
@@ -38,9 +40,10 @@ fn finds_the_cpu_number() -> Result<()> {
         "cpu_number_by: {}",
         status["cpu_number_by"]
     );
-    let output = output(preloaded("getpid", &["1000"]).env("BYSYSCALL_LOG", "debug"))?;
+    let output = output(preloaded("getpid", &["100000"]).env("BYSYSCALL_LOG", "debug"))?;
     let said = text(&output.stderr);
-    ensure!(said == "getpid: bypassed 1000 times\n", "{said}");
+    // While a task is preempted inside a hook, calls on its CPU are real.
+    ensure!(most_bypassed(&said, "getpid") >= 90_000, "{said}");
     Ok(())
 }
 

@@ -147,6 +147,49 @@ pub fn ensure_success(what: &str, output: &Output) -> Result<()> {
     Ok(())
 }
 
+/// What a program that judges answers has found.
+pub enum Verdict {
+    /// All are right.
+    Right,
+    /// Some are not; what it said.
+    Wrong(String),
+    /// It could not look, for this reason.
+    Skipped(String),
+}
+
+/// Runs a program that judges answers. Its exit code must agree with whether it says `none_wrong`.
+pub fn verdict(command: &mut Command, none_wrong: &str) -> Result<Verdict> {
+    let output = output(command)?;
+    let said = text(&output.stdout);
+    match output.status.code() {
+        Some(0) if said.contains(none_wrong) => Ok(Verdict::Right),
+        Some(1) if !said.contains(none_wrong) => Ok(Verdict::Wrong(said + &text(&output.stderr))),
+        Some(77) => {
+            let reason = said.split_once(": skipped: ").context("no reason")?.1;
+            Ok(Verdict::Skipped(reason.trim_end().to_owned()))
+        }
+        _ => bail!("{command:?}: {}\n{said}{}", output.status, text(&output.stderr)),
+    }
+}
+
+/// A library that lies is found out. What the program said of it.
+pub fn finds_a_lie(command: &mut Command, none_wrong: &str) -> Result<String> {
+    match verdict(command.env("LD_PRELOAD", path("lying.so")), none_wrong)? {
+        Verdict::Wrong(said) => Ok(said),
+        Verdict::Right => bail!("{command:?}: finds nothing wrong"),
+        Verdict::Skipped(reason) => bail!("{command:?}: skipped: {reason}"),
+    }
+}
+
+/// A program under test with the library preloaded, ended if it hangs: after so many seconds, which no run takes.
+pub fn limited(seconds: u64, name: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("timeout");
+    let limit = patience::seconds(seconds).as_secs().to_string();
+    command.args(["--signal=KILL", &limit]).arg(path(name)).args(arguments);
+    command.env("LD_PRELOAD", library());
+    command
+}
+
 /// Starts a command whose output is kept for [`finish`].
 pub fn spawn(mut command: Command) -> Result<Child> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

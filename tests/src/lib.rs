@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
 //! What the tests, the demo and the benchmarks share.
 
+pub mod accounting;
 pub mod built;
 pub mod fixture;
 pub mod namespace;

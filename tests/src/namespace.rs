@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
 
 /// Moves this process, which must still have one thread, into a new mount
 /// namespace with an empty `/run` and an empty `/sys/fs/bpf`.
@@ -26,5 +26,16 @@ pub fn enter() -> Result<()> {
         .context("cannot mount on /run")?;
     mount("bpf", Path::new("/sys/fs/bpf"), "bpf", MountFlags::NODEV, c"mode=0700")
         .context("cannot mount on /sys/fs/bpf")?;
-    Ok(())
+    hide_configuration()
+}
+
+/// The machine's own is not that of a service in here.
+fn hide_configuration() -> Result<()> {
+    let configuration = Path::new("/etc/bysyscall.conf");
+    if !configuration.exists() {
+        return Ok(());
+    }
+    let empty = Path::new("/run/empty.conf");
+    std::fs::write(empty, "").context("cannot write to /run")?;
+    mount_bind(empty, configuration).context("cannot mount on /etc/bysyscall.conf")
 }

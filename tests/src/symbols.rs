@@ -14,6 +14,12 @@ pub struct Library(*mut c_void);
 pub type Plain = extern "C" fn(c_int) -> c_int;
 /// A function like `getresuid`.
 pub type ThreeIds = extern "C" fn(*mut u32, *mut u32, *mut u32) -> c_int;
+/// A function like `clock_gettime`.
+pub type Clock = extern "C" fn(c_int, *mut libc::timespec) -> c_int;
+/// A function like `times`.
+pub type Times = extern "C" fn(*mut libc::tms) -> c_long;
+/// A function like `getrusage`.
+pub type Usage = extern "C" fn(c_int, *mut libc::rusage) -> c_int;
 /// `syscall`, with no more arguments than are used here.
 pub type Syscall = extern "C" fn(c_long, c_long) -> c_long;
 
@@ -71,6 +77,39 @@ impl Library {
         let address = self.address(&CString::new(name)?).context("dlsym")?;
         // SAFETY: the callers ask for functions of this type.
         Ok(unsafe { std::mem::transmute::<*mut c_void, ThreeIds>(address) })
+    }
+
+    /// `clock_gettime()`.
+    ///
+    /// # Errors
+    ///
+    /// If the library has none.
+    pub fn clock_gettime(&self) -> Result<Clock> {
+        let address = self.address(c"clock_gettime").context("dlsym")?;
+        // SAFETY: the function is of this type.
+        Ok(unsafe { std::mem::transmute::<*mut c_void, Clock>(address) })
+    }
+
+    /// `times()`.
+    ///
+    /// # Errors
+    ///
+    /// If the library has none.
+    pub fn times(&self) -> Result<Times> {
+        let address = self.address(c"times").context("dlsym")?;
+        // SAFETY: the function is of this type.
+        Ok(unsafe { std::mem::transmute::<*mut c_void, Times>(address) })
+    }
+
+    /// `getrusage()`; as libc has one, a library without it finds libc's.
+    ///
+    /// # Errors
+    ///
+    /// If the library has none.
+    pub fn getrusage(&self) -> Result<Usage> {
+        let address = self.address(c"getrusage").context("dlsym")?;
+        // SAFETY: the function is of this type.
+        Ok(unsafe { std::mem::transmute::<*mut c_void, Usage>(address) })
     }
 
     /// `syscall()`.

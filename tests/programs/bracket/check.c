@@ -50,6 +50,7 @@ static const struct call calls[] = {
 	{"getsid of one's pid", SYS_getsid, OWN_PID},
 	{"getsid of one's tid", SYS_getsid, OWN_TID},
 };
+#define CALLS (sizeof(calls) / sizeof(calls[0]))
 
 atomic_bool map_may_appear;
 
@@ -59,9 +60,9 @@ struct answer {
 	int error;
 };
 
-int score_open(void)
+void *open_shared(const char *variable, size_t size)
 {
-	const char *inherited = getenv(SCORE_VARIABLE);
+	const char *inherited = getenv(variable);
 	int fd;
 
 	if (inherited) {
@@ -70,19 +71,28 @@ int score_open(void)
 		char text[DECIMAL_SIZE];
 
 		// A file in memory and not an anonymous mapping: exec must not lose it.
-		fd = memfd_create("bracket-score", 0);
-		if (fd < 0 || ftruncate(fd, sizeof(*score)) < 0) {
-			perror("bracket: memfd");
+		fd = memfd_create(variable, 0);
+		if (fd < 0 || ftruncate(fd, (off_t)size) < 0) {
+			fprintf(stderr, "%s: memfd: %s\n", variable, strerror(errno));
 			exit(2);
 		}
-		setenv(SCORE_VARIABLE, decimal(text, fd), 1);
+		setenv(variable, decimal(text, fd), 1);
 	}
-	score = mmap(NULL, sizeof(*score), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (score == MAP_FAILED) {
-		perror("bracket: mapping the score");
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (memory == MAP_FAILED) {
+		fprintf(stderr, "%s: mapping it: %s\n", variable, strerror(errno));
 		exit(2);
 	}
-	return inherited != NULL;
+	return memory;
+}
+
+int score_open(void)
+{
+	const bool inherited = getenv(SCORE_VARIABLE) != NULL;
+
+	score = open_shared(SCORE_VARIABLE, sizeof(*score));
+	return inherited;
 }
 
 char *decimal(char buffer[DECIMAL_SIZE], long value)
@@ -312,7 +322,7 @@ static void judge(const struct call *call, enum form form, const struct answer *
 
 void check_all(void)
 {
-	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+	for (size_t i = 0; i < CALLS; i++) {
 		const struct call *call = &calls[i];
 		const long ended = atomic_load(&score->ended);
 		const long argument = argument_of(call);
@@ -332,4 +342,30 @@ void check_times(long times)
 {
 	while (times-- > 0)
 		check_all();
+}
+
+static struct {
+	long argument;
+	struct answer answer;
+} remembered[CALLS];
+
+void remember_all(void)
+{
+	for (size_t i = 0; i < CALLS; i++) {
+		remembered[i].argument = argument_of(&calls[i]);
+		remembered[i].answer = ask_kernel(&calls[i], remembered[i].argument);
+	}
+}
+
+void check_remembered(void)
+{
+	for (size_t i = 0; i < CALLS; i++) {
+		const struct answer *wanted = &remembered[i].answer;
+
+		for (enum form form = DIRECT; form <= THROUGH_SYSCALL; form++) {
+			const struct answer got = ask_wrapper(&calls[i], remembered[i].argument, form);
+
+			judge(&calls[i], form, wanted, &got, wanted, 0);
+		}
+	}
 }

@@ -7,6 +7,7 @@
 #define CHECK_H
 
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -57,11 +58,20 @@ extern atomic_bool map_may_appear;
 // Maps the score of the run: a new one, or that of the process that exec'ed this one. True for the latter.
 int score_open(void);
 
+// Maps memory that all processes of one run share: new zeroes, or those of the process that exec'ed this
+// one. The environment variable tells of them, so each piece of memory has a variable of its own.
+void *open_shared(const char *variable, size_t size);
+
 // Asks for all of them once (check_all) or more often. Neither uses libc beyond the wrappers, nor
 // errno unless a real call fails, so they may run where libc may not: signal handlers, children
 // that share memory, threads without a TCB of their own.
 void check_all(void);
 void check_times(long times);
+
+// The two halves of check_all, for whoever cannot ask the kernel while asking the wrappers: what the
+// kernel says now, and what the wrappers say later, in the same task and with the same ids.
+void remember_all(void);
+void check_remembered(void);
 
 // One comparison that a scenario made itself.
 void check_equal(const char *what, long got, long wanted);

@@ -48,6 +48,7 @@ SCENARIO(scenario_creds_broadcast);
 SCENARIO(scenario_creds_exec);
 SCENARIO(scenario_creds_image);
 SCENARIO(scenario_creds_overlay);
+SCENARIO(scenario_preempted);
 SCENARIO(scenario_pid_namespace);
 SCENARIO(scenario_within_pid_namespaces);
 SCENARIO(scenario_pid_namespace_relations);
@@ -62,6 +63,7 @@ SCENARIO(scenario_seccomp_after);
 SCENARIO(scenario_seccomp_emulated);
 SCENARIO(scenario_user_dispatch);
 SCENARIO(scenario_user_dispatch_raw);
+SCENARIO(scenario_user_dispatch_libc);
 SCENARIO(scenario_ptrace_emulated);
 
 SCENARIO(scenario_load);

@@ -375,21 +375,30 @@ static void replace_credentials(struct node *node)
 
 // ---- relations
 
+static long change_own_group(uint32_t way)
+{
+	switch (way) {
+	case 0:
+		return real(SYS_setpgid, 0, 0);
+	case 1:
+		return real(SYS_setpgid, 0, real(SYS_getppid));
+	case 2:
+		return real(SYS_setpgid, 0, real(SYS_getpgid, real(SYS_getppid)));
+	default:
+		return real(SYS_setsid);
+	}
+}
+
 static void change_group(struct node *node)
 {
-	switch (draw(node, 4)) {
-	case 0:
-		note(real(SYS_setpgid, 0, 0));
-		break;
-	case 1:
-		note(real(SYS_setpgid, 0, real(SYS_getppid)));
-		break;
-	case 2:
-		note(real(SYS_setpgid, 0, real(SYS_getpgid, real(SYS_getppid))));
-		break;
-	default:
-		note(real(SYS_setsid));
-	}
+	const uint32_t way = draw(node, 4);
+
+	// Other threads of the process may be looking.
+	atomic_fetch_add(&score->begun, 1);
+	const long result = change_own_group(way);
+
+	atomic_fetch_add(&score->ended, 1);
+	note(result);
 }
 
 static void change_reaper(struct node *node)

@@ -5,10 +5,8 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,22 +22,7 @@ struct census *census;
 
 void census_open(void)
 {
-	const char *inherited = getenv(CENSUS_VARIABLE);
-	char text[DECIMAL_SIZE];
-	int fd = inherited ? atoi(inherited) : memfd_create("soak-census", 0);
-
-	if (!inherited) {
-		if (fd < 0 || ftruncate(fd, sizeof(*census)) < 0) {
-			perror("soak: memfd");
-			exit(2);
-		}
-		setenv(CENSUS_VARIABLE, decimal(text, fd), 1);
-	}
-	census = mmap(NULL, sizeof(*census), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (census == MAP_FAILED) {
-		perror("soak: mapping the census");
-		exit(2);
-	}
+	census = open_shared(CENSUS_VARIABLE, sizeof(*census));
 }
 
 // ---- random numbers

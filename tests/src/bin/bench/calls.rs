@@ -7,7 +7,8 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use bysyscall_abi::WRAPPERS;
+use bysyscall_abi::{WRAPPERS, Wrapper};
+use bysyscall_tests::accounting::tells_account;
 use bysyscall_tests::built;
 use bysyscall_tests::process::{loader, succeed};
 use bysyscall_tests::symbols::{Library, Plain, Syscall, ThreeIds};
@@ -28,7 +29,7 @@ fn batch(call: &impl Fn()) -> f64 {
 }
 
 /// Nanoseconds of both, measured in turn, the order swapped each time.
-fn pairs(first: impl Fn(), second: impl Fn()) -> Vec<(f64, f64)> {
+pub fn pairs(first: impl Fn(), second: impl Fn()) -> Vec<(f64, f64)> {
     let pair = |round: usize| {
         if round.is_multiple_of(2) {
             let a = batch(&first);
@@ -41,7 +42,7 @@ fn pairs(first: impl Fn(), second: impl Fn()) -> Vec<(f64, f64)> {
     (0..ROUNDS).map(pair).collect()
 }
 
-fn each(pairs: &[(f64, f64)], figure: impl Fn(&(f64, f64)) -> f64) -> Spread {
+pub fn each(pairs: &[(f64, f64)], figure: impl Fn(&(f64, f64)) -> f64) -> Spread {
     Spread::of(pairs.iter().map(figure).collect())
 }
 
@@ -78,21 +79,26 @@ fn named_pairs(first: (&Library, &str), second: (&Library, &str)) -> Result<Vec<
     })
 }
 
-/// Which wrappers are on, by their place in the table.
-fn are_on() -> Result<Vec<bool>> {
+/// Whether a wrapper is on.
+pub fn is_on(wrapper: &Wrapper) -> Result<bool> {
     let status: serde_json::Value = serde_json::from_str(&loader(&["status", "--json"])?)?;
     let wrappers = status["wrappers"].as_array().context("no wrappers")?;
-    Ok(wrappers.iter().map(|wrapper| wrapper["on"] == true).collect())
+    Ok(wrappers.iter().any(|row| row["name"] == wrapper.name && row["on"] == true))
+}
+
+/// The wrappers that tell identities; those of CPU time are measured elsewhere.
+pub fn identities() -> impl Iterator<Item = &'static Wrapper> {
+    WRAPPERS.iter().filter(|wrapper| !tells_account(wrapper))
 }
 
 pub fn measure(report: &mut Report) -> Result<()> {
     let (libc, bysyscall) = (Library::libc()?, Library::open(&built::library()?)?);
-    for (wrapper, on) in WRAPPERS.iter().zip(are_on()?) {
+    for wrapper in identities() {
         let name = wrapper.name;
         let against_libc = named_pairs((&libc, name), (&bysyscall, name))?;
         let ours = each(&against_libc, |pair| pair.1);
         let theirs = each(&against_libc, |pair| pair.0);
-        if !on {
+        if !is_on(wrapper)? {
             let cost = each(&against_libc, |pair| pair.1 - pair.0);
             report.tell(
                 name,

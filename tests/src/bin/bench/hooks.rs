@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
-//! What the hook on context switches costs, by the kernel's own statistics,
+//! What the hooks on context switches, ticks and faults cost, by the kernel's own statistics,
 //! minus what they report for an empty program in the same run.
 
 use std::env;
@@ -7,16 +7,20 @@ use std::io::{Read, Write, pipe};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use bysyscall_tests::built;
-use bysyscall_tests::process::{stay_on_one_cpu, succeed};
+use bysyscall_tests::process::{loader, stay_on_one_cpu, succeed};
+use bysyscall_tests::{accounting, built};
 use libbpf_rs::{ObjectBuilder, libbpf_sys, query::ProgInfoIter};
 
 use crate::report::{Aim, Report, Spread};
 
 const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/empty.bpf.o"));
+/// The empty program.
+const EMPTY: &str = "empty_switch";
 const SWITCHES: &str = "100000";
+const FAULTS: &str = "200000";
 const ROUNDS: usize = 11;
 
 pub fn measure(report: &mut Report) -> Result<()> {
@@ -32,8 +36,8 @@ pub fn measure(report: &mut Report) -> Result<()> {
     let (library, empty) = (built::library()?, built::program("empty.so")?);
     let (mut unregistered, mut registered) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        unregistered.push(cost_of_a_switch(&empty)?);
-        registered.push(cost_of_a_switch(&library)?);
+        unregistered.push(cost_of("bysys_switch", &empty, "ping-pong", SWITCHES)?);
+        registered.push(cost_of("bysys_switch", &library, "ping-pong", SWITCHES)?);
     }
     report.add(
         "sched_switch hook, unregistered tasks",
@@ -47,17 +51,76 @@ pub fn measure(report: &mut Report) -> Result<()> {
         "ns",
         Aim::AtMost(120.0),
     );
+    for (hook, workload, times) in
+        [("bysys_tick", "ping-pong", SWITCHES), ("bysys_fault", "fault-loop", FAULTS)]
+    {
+        if !is_attached(hook)? {
+            report.tell(&format!("{hook} hook"), "not attached");
+            continue;
+        }
+        let costs: Result<Vec<f64>> =
+            (0..ROUNDS).map(|_| cost_of(hook, &library, workload, times)).collect();
+        let cost = Spread::of(costs?);
+        report.tell(&format!("{hook} hook, registered tasks"), &format!("{:.2} ns", cost.median));
+    }
     Ok(())
 }
 
-/// Mean nanoseconds of our program over those of the empty one, while two
-/// processes with this library switch to and fro.
-fn cost_of_a_switch(library: &Path) -> Result<f64> {
-    let before = (totals("bysys_switch")?, totals("empty_switch")?);
-    succeed(
-        Command::new(env::current_exe()?).args(["ping-pong", SWITCHES]).env("LD_PRELOAD", library),
-    )?;
-    let after = (totals("bysys_switch")?, totals("empty_switch")?);
+/// Whether the service has attached a hook; one that it does not know is not.
+fn is_attached(hook: &str) -> Result<bool> {
+    let status: serde_json::Value = serde_json::from_str(&loader(&["status", "--json"])?)?;
+    let hooks = status["hooks"].as_array().context("no hooks")?;
+    Ok(hooks.iter().any(|row| row["name"] == hook && row["attached"] == true))
+}
+
+/// What accounting adds to two processes that wake each other, and to one that does nothing but fault: the
+/// service with and without it, in turn.
+pub fn measure_accounting(report: &mut Report) -> Result<()> {
+    for (workload, times) in [("ping-pong", SWITCHES), ("fault-loop", FAULTS)] {
+        let costs = costs_of_accounting(workload, times)?;
+        let what = format!("{workload} with accounting: slower by");
+        report.add(&what, Spread::of(costs), "%", Aim::AtMost(3.0));
+    }
+    Ok(())
+}
+
+/// Per cent, a pair of runs each.
+fn costs_of_accounting(workload: &str, times: &str) -> Result<Vec<f64>> {
+    const PAIRS: usize = 20;
+    let library = built::library()?;
+    let run = |off: &[&str]| -> Result<f64> {
+        loader(&["stop"])?;
+        loader(&[&["start"], off].concat())?;
+        let begin = Instant::now();
+        run_with(&library, workload, times)?;
+        Ok(begin.elapsed().as_nanos() as f64)
+    };
+    let off = ["--off", &accounting::names().join(",")];
+    let pair = |pair: usize| {
+        let (without, with) = if pair.is_multiple_of(2) {
+            let without = run(&off)?;
+            (without, run(&[])?)
+        } else {
+            let with = run(&[])?;
+            (run(&off)?, with)
+        };
+        Ok(100.0 * (with / without - 1.0))
+    };
+    (0..PAIRS).map(pair).collect()
+}
+
+/// Has a process with this library do something so many times.
+fn run_with(library: &Path, workload: &str, times: &str) -> Result<()> {
+    let mut command = Command::new(env::current_exe()?);
+    succeed(command.args([workload, times]).env("LD_PRELOAD", library)).map(drop)
+}
+
+/// Mean nanoseconds of a hook over those of the empty one, while two processes with this library switch
+/// to and fro, or the like.
+fn cost_of(hook: &str, library: &Path, workload: &str, times: &str) -> Result<f64> {
+    let before = (totals(hook)?, totals(EMPTY)?);
+    run_with(library, workload, times)?;
+    let after = (totals(hook)?, totals(EMPTY)?);
     let mean = |before: (u64, u64), after: (u64, u64)| {
         (after.0 - before.0) as f64 / (after.1 - before.1) as f64
     };

@@ -3,6 +3,9 @@
 //! as a ratio or difference inside one run, against what it should be.
 
 mod calls;
+mod clocks;
+mod curve;
+mod faults;
 mod hooks;
 mod processes;
 mod report;
@@ -22,15 +25,20 @@ fn main() -> Result<()> {
         ["calls-by-lsl"] => calls::print_by_lsl(),
         ["fork-server"] => processes::serve_forks(),
         ["ping-pong", switches] => hooks::ping_pong(switches.parse()?),
+        ["fault-loop", faults] => faults::fault_loop(faults.parse()?),
+        ["curve", number, threads] => curve::print(number.parse()?, threads.parse()?),
         other => bail!("unknown arguments {other:?}"),
     }
 }
 
 fn measure() -> Result<()> {
     namespace::enter()?;
-    process::end_command_with_us()?;
     process::loader(&["start"])?;
     let mut report = Report::default();
+    // While there is one thread: a library that is loaded later makes real calls for the process.
+    eprintln!("bench: clocks...");
+    clocks::measure(&mut report)?;
+    process::end_command_with_us()?;
     eprintln!("bench: calls...");
     calls::measure(&mut report)?;
     process::stay_on_one_cpu()?;
@@ -38,6 +46,11 @@ fn measure() -> Result<()> {
     processes::measure(&mut report)?;
     eprintln!("bench: hooks...");
     hooks::measure(&mut report)?;
+    // From here on the service is started anew, and what this process has loaded makes real calls.
+    eprintln!("bench: clocks of many threads...");
+    curve::measure(&mut report)?;
+    eprintln!("bench: with and without accounting...");
+    hooks::measure_accounting(&mut report)?;
     process::loader(&["stop"])?;
     println!("{report}");
     Ok(())

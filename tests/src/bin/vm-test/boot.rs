@@ -14,10 +14,14 @@ pub enum Selection {
     Lab,
     /// Tests with this in their names.
     Named(String),
-    /// These of the bracket tests, by parts of their names.
+    /// These of the tests that bracket answers, by parts of their names.
     Bracket(&'static [&'static str]),
     /// The loader must refuse to start and say these words.
     Refusal(&'static str),
+    /// Those of the packages, on a machine of their own, with one of these words in their names.
+    Machine(&'static str),
+    /// An operation that a power cut is to interrupt, after the machine has got over the last one.
+    Operation(&'static str),
     /// Random trees of processes.
     Soak {
         /// For how long.
@@ -44,8 +48,8 @@ pub struct Boot {
 
 /// All boots of a kernel. The first one is that for single tests.
 pub fn boots(kernel: &Kernel) -> Vec<Boot> {
-    // What depends on the CPUs; `migrate` as root takes a minute, to no avail here.
-    const CORE: &[&str] = &[
+    // What depends on the number of CPUs; `migrate` as root takes a minute, to no avail here.
+    const ON_CPUS: &[&str] = &[
         "::threads",
         "::fork-storm",
         "::churn",
@@ -53,8 +57,12 @@ pub fn boots(kernel: &Kernel) -> Vec<Boot> {
         "::load",
         "user::migrate",
         "lsl::migrate",
+        "clocks::root::busy",
+        "clocks::root::churn",
     ];
-    let core = || Selection::Bracket(CORE);
+    // Whether all of it is on and works.
+    const BRIEFLY: &[&str] = &["::threads", "::creds", "::load", "clocks::root::"];
+    let (on_cpus, briefly) = (|| Selection::Bracket(ON_CPUS), || Selection::Bracket(BRIEFLY));
     let main = Boot {
         name: "main",
         cpus: 2,
@@ -62,7 +70,7 @@ pub fn boots(kernel: &Kernel) -> Vec<Boot> {
         lockdown: "none",
         selection: Selection::Integration,
     };
-    if kernel.version < (5, 19) {
+    if kernel.version < OLDEST {
         let selection = Selection::Refusal("task local storage for tracing programs (Linux 5.12)");
         return vec![Boot { selection, ..main }];
     }
@@ -70,18 +78,22 @@ pub fn boots(kernel: &Kernel) -> Vec<Boot> {
     vec![
         main.clone(),
         Boot { name: "lab", selection: Selection::Lab, ..main.clone() },
-        Boot { name: "integrity", lockdown: "integrity", selection: core(), ..main.clone() },
+        Boot { name: "integrity", lockdown: "integrity", selection: briefly(), ..main.clone() },
         Boot {
             name: "confidentiality",
             lockdown: "confidentiality",
             selection: confidentiality,
             ..main.clone()
         },
-        Boot { name: "no-rdpid", rdpid: false, selection: core(), ..main.clone() },
-        Boot { name: "1-cpu", cpus: 1, selection: core(), ..main.clone() },
-        Boot { name: "4-cpus", cpus: 4, selection: core(), ..main },
+        Boot { name: "no-rdpid", rdpid: false, selection: briefly(), ..main.clone() },
+        Boot { name: "1-cpu", cpus: 1, selection: on_cpus(), ..main.clone() },
+        Boot { name: "4-cpus", cpus: 4, selection: on_cpus(), ..main },
     ]
 }
+
+/// Kernels before it refuse us.
+pub const OLDEST: (u32, u32) = (5, 19);
+const MACHINE: &str = "/lab/target/lab/machine --color never";
 
 impl Boot {
     /// The commands that the guest runs.
@@ -104,9 +116,14 @@ impl Boot {
                 let names = names.join(" ");
                 vec![
                     format!("BYSYSCALL_TESTS='guest:: service::' {lab}"),
-                    format!("BYSYSCALL_TESTS='{names}' {integration} bracket::"),
+                    format!("BYSYSCALL_TESTS='{names}' {integration}"),
                 ]
             }
+            Selection::Machine(names) => vec![format!("BYSYSCALL_TESTS='{names}' {MACHINE}")],
+            Selection::Operation(operation) => vec![
+                format!("BYSYSCALL_TESTS=cut:: {MACHINE}"),
+                format!("/lab/tests/vm/operation {operation}"),
+            ],
             Selection::Soak { seconds, seed } => {
                 let seed = seed.map(|seed| format!(" --seed {seed}")).unwrap_or_default();
                 vec![format!("BYSYSCALL_SOAK='--seconds {seconds}{seed}' {lab} soak::")]
@@ -125,7 +142,19 @@ impl Boot {
         match self.selection {
             // With its warm-up.
             Selection::Soak { seconds, .. } => TESTS + Duration::from_secs(seconds) * 5 / 4,
+            // CPython's tests are run by name.
+            Selection::Named(_) => 2 * TESTS,
             _ => TESTS,
+        }
+    }
+
+    /// A guest that says nothing for so long hangs.
+    pub fn silence_limit(&self) -> Duration {
+        const TEST: Duration = Duration::from_secs(6 * 60);
+        match self.selection {
+            // One of CPython's modules takes longer than any test of ours.
+            Selection::Named(_) => 4 * TEST,
+            _ => TEST,
         }
     }
 

@@ -85,13 +85,18 @@ impl Suite {
     /// Downloads packages, of the versions that [`Suite::resolve`] tells, and unpacks them.
     pub fn unpack(&self, packages: &[Package], dir: &Path) -> Result<()> {
         let download = dir.join("download");
-        fs::create_dir(&download)?;
-        let names = packages.iter().map(|package| package.name.as_str());
-        output(self.apt_get().arg("download").args(names).current_dir(&download))?;
+        self.download(packages, &download)?;
         for entry in fs::read_dir(&download)? {
             output(Command::new("dpkg-deb").arg("--extract").arg(entry?.path()).arg(dir))?;
         }
         Ok(fs::remove_dir_all(&download)?)
+    }
+
+    /// Downloads packages to `dir`, which it makes.
+    pub fn download(&self, packages: &[Package], dir: &Path) -> Result<()> {
+        fs::create_dir(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        let names = packages.iter().map(|package| package.name.as_str());
+        output(self.apt_get().arg("download").args(names).current_dir(dir)).map(drop)
     }
 
     /// Makes `dir` a file system with these packages; `hooks` are commands to be run on it.

@@ -6,9 +6,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use bysyscall_tests::built;
-use serde_json::Value;
 
 use crate::cache::Cache;
 use crate::command::output;
@@ -36,12 +35,26 @@ const HOOKS: [&str; 6] = [
      rm -f \"$1\"/etc/systemd/system/multi-user.target.wants/postgresql.service",
 ];
 
-/// Makes an ext4 image of a directory.
+/// The lines of a list of packages.
+pub fn listed(list: &str) -> Vec<&str> {
+    list.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
+}
+
+/// Makes an ext4 image of a directory, for what nobody writes to or misses afterwards.
 pub fn make(dir: &Path, image: &Path, free_mib: u64) -> Result<()> {
+    make_with(&["-O", "^has_journal"], dir, image, free_mib)
+}
+
+/// The same with a journal: after a power cut it is as whole as that of a real machine.
+pub fn make_lasting(dir: &Path, image: &Path, free_mib: u64) -> Result<()> {
+    make_with(&[], dir, image, free_mib)
+}
+
+fn make_with(options: &[&str], dir: &Path, image: &Path, free_mib: u64) -> Result<()> {
     let size = output(Command::new("du").args(["-sm", "--apparent-size"]).arg(dir))?;
     let size: u64 = size.split_whitespace().next().context("no size")?.parse()?;
     let mut mke2fs = Command::new("mke2fs");
-    mke2fs.args(["-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-i", "8192", "-d"]);
+    mke2fs.args(["-q", "-t", "ext4"]).args(options).args(["-m", "0", "-i", "8192", "-d"]);
     let size = size * 5 / 4 + 16 + free_mib;
     output(mke2fs.arg(dir).arg(image).arg(format!("{size}M"))).map(drop)
 }
@@ -49,8 +62,7 @@ pub fn make(dir: &Path, image: &Path, free_mib: u64) -> Result<()> {
 /// The root file system of a guest.
 pub fn root(cache: &Cache, kernel: &Kernel) -> Result<PathBuf> {
     let suite = Suite::open(cache, kernel.root_suite)?;
-    let wanted: Vec<&str> =
-        PACKAGES.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let wanted = listed(PACKAGES);
     let key = debian::key(&suite.resolve(&wanted)?, &HOOKS.join("\n"))?;
     let dir = cache.get(&format!("root-{}", kernel.root_suite), &key, |dir| {
         println!("{}: building a file system of {}", kernel.name, kernel.root_suite);
@@ -60,59 +72,6 @@ pub fn root(cache: &Cache, kernel: &Kernel) -> Result<PathBuf> {
         crate::command::remove(&tree)
     })?;
     Ok(dir.join("root.ext4"))
-}
-
-/// Builds the tests, and tells where they are.
-pub fn build_tests() -> Result<Vec<(String, PathBuf)>> {
-    println!("building the tests");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["test", "--release", "--locked", "--no-run", "--message-format=json"]);
-    cargo.args(["--package", "bysyscall-tests", "--test", "integration", "--test", "lab"]);
-    let messages = output(cargo.current_dir(built::repository()))?;
-    let mut programs = Vec::new();
-    for line in messages.lines() {
-        let message: Value = serde_json::from_str(line)?;
-        // Cargo builds the binaries of a package with its tests.
-        let (kind, name) = (&message["target"]["kind"][0], &message["target"]["name"]);
-        if (kind == "test" || name == "soak")
-            && let (Some(name), Some(path)) = (name.as_str(), message["executable"].as_str())
-        {
-            programs.push((name.to_owned(), PathBuf::from(path)));
-        }
-    }
-    ensure!(programs.len() == 3, "cargo has built {programs:?}");
-    Ok(programs)
-}
-
-/// A drive with what is tested, laid out as the repository is.
-pub fn payload(cache: &Cache, tests: &[(String, PathBuf)]) -> Result<PathBuf> {
-    let dir = cache.scratch().join("payload");
-    for sub in ["target/release", "target/other-abi", "target/lab", "tests"] {
-        fs::create_dir_all(dir.join(sub))?;
-    }
-    let repository = built::repository();
-    let copies = [
-        ("README.md", "README.md"),
-        ("crates", "crates"),
-        ("tests/programs", "tests/programs"),
-        ("tests/vm", "tests/vm"),
-        ("target/other-abi/bysyscall", "target/other-abi/bysyscall"),
-        ("target/other-abi/libbysyscall.so", "target/other-abi/libbysyscall.so"),
-        ("target/programs", "target/programs"),
-        ("target/release/bysyscall", "target/release/bysyscall"),
-        ("target/release/libbysyscall.so", "target/release/libbysyscall.so"),
-    ];
-    for (from, to) in copies {
-        let from = repository.join(from);
-        ensure!(from.exists(), "{} does not exist; run `make programs other-abi`", from.display());
-        output(Command::new("cp").arg("--archive").arg(from).arg(dir.join(to)))?;
-    }
-    for (name, path) in tests {
-        fs::copy(path, dir.join("target/lab").join(name))?;
-    }
-    let image = cache.scratch().join("payload.ext4");
-    make(&dir, &image, 0)?;
-    Ok(image)
 }
 
 /// The initial file system, which puts the others together.

@@ -39,6 +39,7 @@ const RECIPE: &str = "3";
 const EARLY_MODULES: [&str; 3] = ["virtio_pci", "virtio_blk", "ext4"];
 
 /// Files of a kernel.
+#[derive(Clone)]
 pub struct Files {
     /// `uname -r`
     pub release: String,

@@ -5,11 +5,16 @@ mod boot;
 mod cache;
 mod command;
 mod console;
+mod cuts;
 mod debian;
 mod image;
 mod kernel;
+mod machine;
+mod payload;
 mod qemu;
 mod results;
+mod stock;
+mod watch;
 
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -20,9 +25,10 @@ use clap::Parser;
 
 use boot::{Boot, Selection};
 use cache::Cache;
+use cuts::Cuts;
 use kernel::{KERNELS, Kernel};
-use qemu::{Emulator, Guest};
-use results::Tally;
+use qemu::{Disk, Emulator, Guest};
+use results::Report;
 
 /// Boots Debian's kernels in QEMU and runs the tests there.
 #[derive(Parser)]
@@ -36,18 +42,24 @@ struct Arguments {
     /// Only these boots; `list` lists them
     #[arg(long = "boot", value_name = "BOOT")]
     boots: Vec<String>,
-    /// Only the bracket tests, in the first boot of each kernel
+    /// Only the tests that bracket answers, in the first boot of each kernel
     #[arg(long, conflicts_with = "test")]
     core: bool,
     /// Random trees of processes for so many seconds, in the first boot of each kernel
     #[arg(long, value_name = "SECONDS", conflicts_with_all = ["test", "core"])]
     soak: Option<u64>,
-    /// Of the trees; a random one if it is not given
-    #[arg(long, requires = "soak")]
+    /// Of the trees, or of the power cuts; a random one if it is not given
+    #[arg(long)]
     seed: Option<u32>,
     /// How many guests run at once
     #[arg(long, value_name = "NUMBER", default_value_t = 2)]
     jobs: usize,
+    /// Install the packages on stock machines, and use these, instead
+    #[arg(long, conflicts_with_all = ["test", "core", "soak"])]
+    packages: bool,
+    /// How often the power is cut, on all kernels together
+    #[arg(long, value_name = "NUMBER", requires = "packages", default_value_t = 100)]
+    cuts: u32,
     /// A root shell in a guest instead of tests; the guest ends with it
     #[arg(long, conflicts_with_all = ["test", "core", "soak"])]
     shell: bool,
@@ -66,7 +78,11 @@ fn main() -> ExitCode {
 
 /// Whether all went well.
 fn run(arguments: &Arguments) -> Result<bool> {
-    let kernels = choose_kernels(&arguments.kernels)?;
+    let mut kernels = choose_kernels(&arguments.kernels)?;
+    if arguments.packages && arguments.kernels.is_empty() {
+        // The others have no package to install on that would run.
+        kernels.retain(|kernel| kernel.version >= boot::OLDEST);
+    }
     if arguments.boots.iter().any(|name| name == "list") {
         for kernel in kernels {
             let names: Vec<&str> = boot::boots(kernel).iter().map(|boot| boot.name).collect();
@@ -77,11 +93,14 @@ fn run(arguments: &Arguments) -> Result<bool> {
     ensure!(rustix::process::geteuid().is_root(), "it needs root, to build file systems");
     let cache = Cache::open()?;
     let _scratch = command::clean_up_when_interrupted(cache.scratch())?;
-
-    let programs = image::build_tests()?;
-    let payload = image::payload(&cache, &programs)?;
     let emulator = Emulator::choose(&cache)?;
-    let mut total = Tally::default();
+    let payload = if arguments.packages {
+        payload::make(&cache, &payload::OF_PACKAGES, &payload::build_tests(&["machine"])?)?
+    } else {
+        payload::make(&cache, &payload::OF_LAB, &payload::build_tests(&["integration", "lab"])?)?
+    };
+    let mut cuts = Cuts::new(arguments.cuts, arguments.seed, kernels.len());
+    let mut total = Report::default();
     let mut summary = Vec::new();
     for kernel in kernels {
         let begin = Instant::now();
@@ -89,44 +108,56 @@ fn run(arguments: &Arguments) -> Result<bool> {
         if boots.is_empty() {
             continue;
         }
-        let guest = Guest::prepare(&cache, &emulator, kernel, &payload)?;
+        let root = if arguments.packages { stock::root } else { image::root };
+        let disk = Disk::Snapshot(root(&cache, kernel)?);
+        let guest = Guest::prepare(&cache, &emulator, kernel, disk, &payload)?;
         if arguments.shell {
             return guest.shell(&boots[0]).map(|()| true);
         }
-        let tally = run_boots(&guest, boots, arguments.jobs)?;
+        let report = if arguments.packages {
+            machine::run(&cache, guest.clone(), &mut cuts)?
+        } else {
+            run_boots(&guest, boots, arguments.jobs)?
+        };
         summary.push(format!(
-            "{} ({}): {tally} in {}",
+            "{} ({}): {} in {}",
             kernel.name,
             guest.release(),
+            report.tally,
             minutes(begin.elapsed())
         ));
-        total += tally;
+        total += report;
     }
     ensure!(!summary.is_empty(), "no kernel has a boot of this name");
-    println!("\n{}\nin sum: {total}", summary.join("\n"));
-    if arguments.test.is_some() && total.tests() == 0 {
+    let Report { tally, failures } = total;
+    println!();
+    for failure in failures {
+        println!("FAILED: {failure}");
+    }
+    println!("{}\nin sum: {tally}", summary.join("\n"));
+    if arguments.test.is_some() && tally.tests() == 0 {
         bail!("no test has this in its name");
     }
-    Ok(total.is_success())
+    Ok(tally.is_success())
 }
 
 /// Runs up to `jobs` guests at once: what one cannot do in parallel, two can.
-fn run_boots(guest: &Guest, mut boots: Vec<Boot>, jobs: usize) -> Result<Tally> {
+fn run_boots(guest: &Guest, mut boots: Vec<Boot>, jobs: usize) -> Result<Report> {
     boots.reverse();
     let waiting = Mutex::new(boots);
-    let work = || -> Result<Tally> {
-        let mut tally = Tally::default();
+    let work = || -> Result<Report> {
+        let mut report = Report::default();
         loop {
             let next = waiting.lock().map_err(|_| anyhow!("a thread has panicked"))?.pop();
             match next {
-                Some(boot) => tally += guest.run(&boot)?,
-                None => return Ok(tally),
+                Some(boot) => report += guest.run(&boot)?,
+                None => return Ok(report),
             }
         }
     };
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
-        let mut sum = Tally::default();
+        let mut sum = Report::default();
         for worker in workers {
             sum += worker.join().map_err(|_| anyhow!("a thread has panicked"))??;
         }
@@ -164,7 +195,7 @@ fn choose_boots(kernel: &Kernel, arguments: &Arguments) -> Result<Vec<Boot>> {
     }
     for boot in &mut boots {
         if arguments.core {
-            boot.selection = Selection::Bracket(&["bracket::"]);
+            boot.selection = Selection::Bracket(&["bracket::", "clocks::"]);
         }
         if let Some(seconds) = arguments.soak {
             boot.selection = Selection::Soak { seconds, seed: arguments.seed };

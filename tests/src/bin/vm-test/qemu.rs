@@ -2,10 +2,8 @@
 //! Guests: starting, watching and ending them.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdout, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -15,15 +13,14 @@ use crate::cache::Cache;
 use crate::command::{self, Running};
 use crate::debian::{self, Suite};
 use crate::kernel::{self, Kernel};
-use crate::results::{Results, Tally};
+use crate::results::{Report, Results};
+use crate::watch::{End, watch};
 use crate::{console, image};
 
 /// The suite whose QEMU is taken if the machine's own is too old.
 const SUITE: &str = "trixie";
 const PROGRAM: &str = "qemu-system-x86_64";
 const MEMORY: &str = "2048";
-/// A guest that says nothing for so long hangs.
-const SILENCE_LIMIT: Duration = Duration::from_secs(6 * 60);
 /// How much longer things take than on a machine.
 const EMULATED_TIME_SCALE: u32 = 8;
 /// Lines of the console that are shown of a guest that was ended.
@@ -97,13 +94,23 @@ impl Emulator {
     }
 }
 
+/// The root file system of a guest.
+#[derive(Clone)]
+pub enum Disk {
+    /// What is written to it is gone with the guest.
+    Snapshot(PathBuf),
+    /// The next boot finds what this one has written.
+    Lasting(PathBuf),
+}
+
 /// A kernel with all that it takes to boot it.
+#[derive(Clone)]
 pub struct Guest<'a> {
     cache: &'a Cache,
     emulator: &'a Emulator,
-    kernel: &'a Kernel,
+    kernel: &'static Kernel,
     files: kernel::Files,
-    root: PathBuf,
+    disk: Disk,
     payload: &'a Path,
     initial: PathBuf,
     has_kvm: bool,
@@ -114,16 +121,34 @@ impl<'a> Guest<'a> {
     pub fn prepare(
         cache: &'a Cache,
         emulator: &'a Emulator,
-        kernel: &'a Kernel,
+        kernel: &'static Kernel,
+        disk: Disk,
         payload: &'a Path,
     ) -> Result<Self> {
         let files = kernel::fetch(cache, kernel)?;
-        let root = image::root(cache, kernel)?;
         let initial = image::initial(cache, kernel, &files)?;
         let mut guest =
-            Self { cache, emulator, kernel, files, root, payload, initial, has_kvm: false };
+            Self { cache, emulator, kernel, files, disk, payload, initial, has_kvm: false };
         guest.has_kvm = guest.kvm_works();
         Ok(guest)
+    }
+
+    /// The same machine with a copy of its disk, on which what is written lasts.
+    pub fn lasting(&self, copy: &Path) -> Result<Self> {
+        let (Disk::Snapshot(disk) | Disk::Lasting(disk)) = &self.disk;
+        let mut cp = Command::new("cp");
+        command::output(cp.args(["--sparse=always", "--reflink=auto"]).arg(disk).arg(copy))?;
+        Ok(self.on(copy))
+    }
+
+    /// The same machine with another disk, on which what is written lasts.
+    pub fn on(&self, disk: &Path) -> Self {
+        Self { disk: Disk::Lasting(disk.to_owned()), ..self.clone() }
+    }
+
+    /// What the kernel is called here.
+    pub fn kernel(&self) -> &'static Kernel {
+        self.kernel
     }
 
     /// `uname -r`
@@ -139,8 +164,10 @@ impl<'a> Guest<'a> {
         qemu.args(["-machine", "q35", "-no-reboot", "-m", MEMORY, "-accel", accelerator]);
         qemu.args(["-cpu", &format!("{model}{cpu_options}")]);
         qemu.arg("-kernel").arg(&self.files.vmlinuz).arg("-initrd").arg(&self.initial);
-        // A kernel that is lost ends QEMU.
-        qemu.args(["-append", &format!("console=ttyS0 panic=-1 oops=panic {append}")]);
+        // A kernel that is lost ends QEMU. The time stamp counter is the machine's, whatever a kernel
+        // thinks of it that is not let run for a while.
+        let options = "console=ttyS0 panic=-1 oops=panic clocksource=tsc tsc=reliable";
+        qemu.args(["-append", &format!("{options} {append}")]);
         qemu
     }
 
@@ -169,15 +196,23 @@ impl<'a> Guest<'a> {
         };
         let (plan_drive, console) = (here("plan"), here("console"));
         fs::write(&plan_drive, drive(plan))?;
-        let lockdown = match boot.lockdown {
+        let mut append = match boot.lockdown {
             "none" => String::new(),
             state => format!("lockdown={state}"),
         };
+        let (root, root_option) = match &self.disk {
+            Disk::Snapshot(path) => (path, "snapshot=on"),
+            Disk::Lasting(path) => {
+                append += " lab.lasting";
+                // The machine below loses no power.
+                (path, "cache=unsafe")
+            }
+        };
         let cpu_options = if boot.rdpid { "" } else { ",-rdpid" };
-        let mut qemu = self.machine(self.has_kvm, cpu_options, &lockdown);
+        let mut qemu = self.machine(self.has_kvm, cpu_options, &append);
         qemu.args(["-smp", &boot.cpus.to_string()]);
         let drives = [
-            (self.root.as_path(), "snapshot=on"),
+            (root.as_path(), root_option),
             (&self.files.modules, "readonly=on"),
             (self.payload, "readonly=on"),
             (&plan_drive, "readonly=on"),
@@ -195,7 +230,16 @@ impl<'a> Guest<'a> {
     }
 
     /// Boots, runs the boot's plan and counts.
-    pub fn run(&self, boot: &Boot) -> Result<Tally> {
+    pub fn run(&self, boot: &Boot) -> Result<Report> {
+        self.run_until(boot, |_| None)
+    }
+
+    /// The same, until the power is cut: so long after a line of which `cut` says so.
+    pub fn run_until(
+        &self,
+        boot: &Boot,
+        mut cut: impl FnMut(&str) -> Option<Duration>,
+    ) -> Result<Report> {
         let prefix = format!("{} {}", self.kernel.name, boot.name);
         println!("{prefix} | booting Linux {}", self.release());
         let begin = Instant::now();
@@ -205,42 +249,51 @@ impl<'a> Guest<'a> {
         let mut running = Running::start(&mut qemu)?;
         let stdout = running.child.stdout.take().context("no standard output")?;
         let mut results = Results::new(self.kernel.version);
-        let mut problem = watch(stdout, boot.time_limit(), |line| {
+        let end = watch(stdout, boot, |line| {
             if !line.is_empty() {
                 println!("{prefix} {:4} s | {line}", begin.elapsed().as_secs());
             }
             if let Some(problem) = results.take(line) {
                 println!("{prefix} | {problem}");
             }
+            cut(line)
         })?;
         running.kill();
         drop(running);
-        if problem.is_none() && !results.is_done() {
-            problem = Some("the guest has ended before its tests".to_owned());
-        }
-        let mut tally = results.finish();
+        let problem = match end {
+            End::ByGuest if !results.is_done() => {
+                Some("the guest has ended before its tests".to_owned())
+            }
+            End::ByGuest | End::ByCut => None,
+            End::Hung(problem) => Some(problem),
+        };
+        let mut report = results.finish();
         let console = String::from_utf8_lossy(&fs::read(console)?).into_owned();
         if let Some(problem) = problem {
-            tally.fail();
             let lines: Vec<&str> = console.lines().collect();
             for line in &lines[lines.len().saturating_sub(CONSOLE_LINES)..] {
                 println!("{prefix} console | {line}");
             }
             println!("{prefix} | FAILED: {problem}");
+            report.fail(problem);
         }
         for complaint in console::complaints(&console) {
             for line in &complaint.lines {
                 println!("{prefix} kernel | {line}");
             }
             if complaint.fails {
-                tally.fail();
                 println!("{prefix} | FAILED: the kernel complains");
+                let first = complaint.lines.first().map_or("", String::as_str);
+                report.fail(format!("the kernel complains: {first}"));
             } else {
                 println!("{prefix} | not held against us: BPF is not in the trace");
             }
         }
-        println!("{prefix} | {tally} in {} s", begin.elapsed().as_secs());
-        Ok(tally)
+        println!("{prefix} | {} in {} s", report.tally, begin.elapsed().as_secs());
+        for failure in &mut report.failures {
+            *failure = format!("{prefix} | {failure}");
+        }
+        Ok(report)
     }
 
     /// Boots and gives the user a shell.
@@ -260,52 +313,6 @@ fn drive(plan: &str) -> String {
     const SECTOR: usize = 512;
     let padding = SECTOR - plan.len() % SECTOR;
     plan.to_owned() + &"\n".repeat(padding)
-}
-
-/// Hands the lines that a guest says on, until it ends. What is wrong with it, if it had to be ended.
-fn watch(
-    stdout: ChildStdout,
-    limit: Duration,
-    mut take: impl FnMut(&str),
-) -> Result<Option<String>> {
-    let pieces = read_in_thread(stdout);
-    let begin = Instant::now();
-    let mut text = Vec::new();
-    let problem = loop {
-        let rest = limit.saturating_sub(begin.elapsed());
-        match pieces.recv_timeout(rest.min(SILENCE_LIMIT)) {
-            Ok(piece) => text.extend(piece),
-            Err(RecvTimeoutError::Disconnected) => break None,
-            Err(RecvTimeoutError::Timeout) if begin.elapsed() >= limit => {
-                break Some(format!("it took longer than {} s", limit.as_secs()));
-            }
-            Err(RecvTimeoutError::Timeout) => {
-                break Some(format!("it said nothing for {} s", SILENCE_LIMIT.as_secs()));
-            }
-        }
-        while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = text.drain(..=end).collect();
-            take(String::from_utf8_lossy(&line).trim_end());
-        }
-        std::io::stdout().flush()?;
-    };
-    if !text.is_empty() {
-        take(&String::from_utf8_lossy(&text));
-    }
-    Ok(problem)
-}
-
-fn read_in_thread(mut stdout: ChildStdout) -> Receiver<Vec<u8>> {
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || {
-        let mut piece = [0; 4096];
-        while let Ok(length @ 1..) = stdout.read(&mut piece) {
-            if sender.send(piece[..length].to_vec()).is_err() {
-                break;
-            }
-        }
-    });
-    receiver
 }
 
 #[cfg(test)]

@@ -22,11 +22,6 @@ impl Tally {
     pub fn is_success(self) -> bool {
         self.failed == 0 && self.passed > 0
     }
-
-    /// Counts a failure.
-    pub fn fail(&mut self) {
-        self.failed += 1;
-    }
 }
 
 impl AddAssign for Tally {
@@ -44,12 +39,36 @@ impl fmt::Display for Tally {
     }
 }
 
+/// What came of guests.
+#[derive(Default)]
+pub struct Report {
+    /// How many tests ended in which way.
+    pub tally: Tally,
+    /// What failed, a line each: there are thousands of others above the summary.
+    pub failures: Vec<String>,
+}
+
+impl Report {
+    /// Counts a failure.
+    pub fn fail(&mut self, what: String) {
+        self.tally.failed += 1;
+        self.failures.push(what);
+    }
+}
+
+impl AddAssign for Report {
+    fn add_assign(&mut self, other: Self) {
+        self.tally += other.tally;
+        self.failures.extend(other.failures);
+    }
+}
+
 /// Reads the lines of `run-plan` and of the test programs in it.
 pub struct Results {
     kernel: (u32, u32),
-    /// So far.
-    pub tally: Tally,
-    /// Of the command that runs.
+    /// So far, without the command that runs.
+    report: Report,
+    /// The command that runs.
     current: Option<Command>,
     is_done: bool,
 }
@@ -63,7 +82,7 @@ struct Command {
 impl Results {
     /// Nothing yet, in a guest of this kernel.
     pub fn new(kernel: (u32, u32)) -> Self {
-        Self { kernel, tally: Tally::default(), current: None, is_done: false }
+        Self { kernel, report: Report::default(), current: None, is_done: false }
     }
 
     /// Takes a line, and says what is wrong with it, beyond what it says itself.
@@ -73,10 +92,10 @@ impl Results {
             self.current = Some(Command { line, tally: Tally::default(), summary: None });
         } else if let Some(code) = line.strip_prefix("lab: exit ") {
             let command = self.current.take()?;
-            self.tally += command.tally;
+            self.report.tally += command.tally;
             let problem = command.problem(code);
-            if problem.is_some() {
-                self.tally.fail();
+            if let Some(problem) = &problem {
+                self.report.fail(problem.clone());
             }
             return problem;
         } else if line == "lab: done" {
@@ -87,12 +106,16 @@ impl Results {
             }
             match outcome(line)? {
                 Outcome::Passed => command.tally.passed += 1,
-                Outcome::Failed => command.tally.failed += 1,
+                Outcome::Failed => {
+                    command.tally.failed += 1;
+                    self.report.failures.push(line.to_owned());
+                }
                 Outcome::Skipped(reason) => match wrong_skip(reason, self.kernel) {
                     None => command.tally.skipped += 1,
-                    problem => {
+                    Some(problem) => {
                         command.tally.failed += 1;
-                        return problem;
+                        self.report.failures.push(format!("{line}: {problem}"));
+                        return Some(problem);
                     }
                 },
             }
@@ -106,11 +129,11 @@ impl Results {
     }
 
     /// What was counted, with that of a command that did not end.
-    pub fn finish(mut self) -> Tally {
+    pub fn finish(mut self) -> Report {
         if let Some(command) = self.current.take() {
-            self.tally += command.tally;
+            self.report.tally += command.tally;
         }
-        self.tally
+        self.report
     }
 }
 
@@ -188,7 +211,9 @@ mod tests {
         let mut results = Results::new((6, 1));
         let problems = lines.iter().filter_map(|line| results.take(line)).collect();
         let is_done = results.is_done();
-        (results.finish(), problems, is_done)
+        let report = results.finish();
+        assert_eq!(report.failures.len(), report.tally.failed as usize);
+        (report.tally, problems, is_done)
     }
 
     fn tally(passed: u32, failed: u32, skipped: u32) -> Tally {

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! CPU times between two real calls: the scenarios of `tests/programs/clocks`,
+//! with `rdpid` and with `lsl`.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use bysyscall_tests::process::{output, succeed, text};
+use bysyscall_tests::{accounting, patience};
+use libtest_mimic::{Completion, Failed, Trial};
+
+use crate::fixture::{
+    self, Verdict, as_nobody, ensure_success, is_attached, limited, loader, plain, preloaded,
+    start, status, stop, trial, verdict,
+};
+
+/// No scenario takes as long, by far; a hung one is ended.
+const TIME_LIMIT: u64 = 60;
+const SECONDS: &str = "2";
+const NONE_WRONG: &str = " 0 wrong";
+/// The scenarios that are also run with answers as of the last tick.
+const AS_OF_TICK: [&str; 6] = ["busy", "threads", "short-threads", "exec", "huge-pages", "files"];
+
+/// One test for each scenario, and more for a few: what they ask does not depend on the user.
+pub fn trials() -> Result<Vec<Trial>> {
+    let mut trials = vec![
+        trial("clocks::finds_a_lie", finds_a_lie),
+        trial("clocks::finds_old_answers", finds_old_answers),
+        trial("clocks::answers_are_bypassed", answers_are_bypassed),
+        trial("clocks::are_switched_off", are_switched_off),
+    ];
+    for name in AS_OF_TICK {
+        trials.push(trial(format!("clocks::tick::{name}"), || run_as_of_tick(name)));
+    }
+    for line in succeed(&mut plain("clocks", &["list"]))?.lines() {
+        let (name, needs_root) = match line.strip_suffix(", root") {
+            Some(name) => (name, true),
+            None => (line, false),
+        };
+        let mut add = |user: &str, command: Command| {
+            let run = move || run(command).map_err(|error| Failed::from(format!("{error:#}")));
+            trials.push(Trial::ignorable_test(format!("clocks::{user}::{name}"), run));
+        };
+        if needs_root || ["busy", "churn", "children"].contains(&name) {
+            add("root", command(name));
+        }
+        if !needs_root {
+            add("user", as_nobody(command(name)));
+        }
+        if ["busy", "migrate"].contains(&name) {
+            let mut by_lsl = command(name);
+            by_lsl.env("BYSYSCALL_CPU_NUMBER", "lsl");
+            add("lsl", by_lsl);
+        }
+    }
+    Ok(trials)
+}
+
+/// The scenario with the library preloaded.
+fn command(scenario: &str) -> Command {
+    limited(TIME_LIMIT, "clocks", &[scenario, SECONDS])
+}
+
+fn run(mut command: Command) -> Result<Completion> {
+    start()?;
+    match verdict(&mut command, NONE_WRONG)? {
+        Verdict::Right => Ok(Completion::Completed),
+        Verdict::Wrong(said) => bail!("{said}"),
+        Verdict::Skipped(reason) => Ok(Completion::ignored_with(reason)),
+    }
+}
+
+/// The scenario where getrusage() is told as of the last tick.
+fn run_as_of_tick(scenario: &str) -> Result<()> {
+    stop()?;
+    succeed(&mut loader(&["start", "--getrusage", "tick"]))?;
+    let verdict =
+        verdict(&mut limited(TIME_LIMIT, "clocks", &[scenario, SECONDS, "tick"]), NONE_WRONG);
+    stop()?;
+    match verdict? {
+        Verdict::Right => Ok(()),
+        Verdict::Wrong(said) => bail!("{said}"),
+        Verdict::Skipped(reason) => bail!("skipped itself: {reason}"),
+    }
+}
+
+/// The brackets can fail: a library that lies now and then is found out, whatever it lies about.
+fn finds_a_lie() -> Result<()> {
+    for scenario in ["busy", "sleep", "threads", "children"] {
+        fixture::finds_a_lie(&mut plain("clocks", &[scenario, "1"]), NONE_WRONG)?;
+    }
+    for function in ["clock_gettime", "clock", "times", "getrusage", "syscall"] {
+        let mut command = plain("clocks", &["busy", "1"]);
+        command.env("LIE_ABOUT", function).env("LIE_EVERY", "17");
+        let said = fixture::finds_a_lie(&mut command, NONE_WRONG)?;
+        if function == "getrusage" {
+            for kind in ["SELF", "THREAD", "CHILDREN"] {
+                let total = format!("busy: getrusage(RUSAGE_{kind}): ");
+                let is_total = |line: &&str| line.starts_with(&total) && line.contains(" answers");
+                let line = said.lines().find(is_total).with_context(|| said.clone())?;
+                // Times, and what is counted: each field by its name.
+                ensure!(line.matches(" wrong ").count() == 16, "not each field: {line}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// So it is with a library that tells what was true many ticks ago, also where a tick passes for little.
+fn finds_old_answers() -> Result<()> {
+    let old = |arguments: &[&str]| {
+        let mut command = plain("clocks", arguments);
+        command.env("LIE_OLD", "300");
+        command
+    };
+    for mode in ["exact", "tick"] {
+        fixture::finds_a_lie(&mut old(&["busy", SECONDS, mode]), NONE_WRONG)?;
+    }
+    Ok(())
+}
+
+/// Calls that were answered and that were real, of a function, as `BYSYSCALL_LOG` tells.
+fn counts(scenario: &str, function: &str) -> Result<(u64, u64)> {
+    let output = output(preloaded("clocks", &[scenario, SECONDS]).env("BYSYSCALL_LOG", "debug"))?;
+    ensure_success(scenario, &output)?;
+    let said = text(&output.stderr);
+    let count = |before: &str, after: &str| -> Result<u64> {
+        let count = said.lines().find_map(|line| {
+            line.strip_prefix(&format!("{function}: {before}"))?.strip_suffix(after)
+        });
+        count.map_or(Ok(0), |count| count.parse().with_context(|| said.clone()))
+    };
+    Ok((count("bypassed ", " times")?, count("", " real calls")?))
+}
+
+/// What the brackets show is worth something only if the answers come from the cells.
+fn answers_are_bypassed() -> Result<()> {
+    start()?;
+    for scenario in ["busy", "system", "children"] {
+        for function in ["clock_gettime", "clock", "times"] {
+            let (bypassed, real) = counts(scenario, function)?;
+            // Each new clock tick of times() is told by a real call, and a call that waits for
+            // children is followed by some. On emulated CPUs hooks look at the clocks so late that
+            // these may seem to be slewed, and then calls are real for a while.
+            let allowed = match scenario {
+                _ if patience::scale() > 1 => u64::MAX,
+                "children" => bypassed,
+                _ => bypassed / 20,
+            };
+            ensure!(
+                bypassed > 1000 && real <= allowed,
+                "{scenario}: {function}: {bypassed} bypassed, {real} real"
+            );
+        }
+    }
+    let (bypassed, _) = counts("threads", "clock_gettime")?;
+    ensure!(bypassed > 1000, "threads: {bypassed} bypassed");
+    Ok(())
+}
+
+/// What is switched off makes real calls, and needs no hook.
+fn are_switched_off() -> Result<()> {
+    // The others want all of it back, whatever comes of this.
+    let result = switched_off();
+    stop()?;
+    result
+}
+
+fn switched_off() -> Result<()> {
+    stop()?;
+    let names = accounting::names();
+    let (last, others) = names.split_last().context("no wrapper tells CPU times")?;
+    let last = format!("--off={last}");
+    succeed(&mut loader(&["start", "--off", &others.join(","), &last]))?;
+    ensure!(!is_attached("bysys_tick")? && !is_attached("bysys_wait")?, "the hooks are attached");
+    ensure!(is_attached("bysys_switch")?, "bysys_switch is not attached");
+    let wrappers = status()?["wrappers"].clone();
+    let off = |name: &str| {
+        let row = wrappers.as_array()?.iter().find(|row| row["name"] == name)?;
+        row["reason"].as_str().map(str::to_owned)
+    };
+    for name in names {
+        ensure!(
+            off(name).is_some_and(|reason| reason.contains("--off")),
+            "{name}: {:?}",
+            off(name)
+        );
+        ensure!(counts("busy", name)?.0 == 0, "{name} is bypassed");
+    }
+    ensure!(off("getpid").is_none(), "getpid: {:?}", off("getpid"));
+    let again = output(&mut loader(&["start"]))?;
+    ensure!(!again.status.success(), "starts with others off: {}", text(&again.stderr));
+    let unknown = output(&mut loader(&["start", "--off", "gettimes"]))?;
+    ensure!(
+        unknown.status.code() == Some(2) && text(&unknown.stderr).contains("clock_gettime"),
+        "an unknown wrapper: {}: {}",
+        unknown.status,
+        text(&unknown.stderr)
+    );
+    Ok(())
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//
+// What is right. CPU time grows while it is asked for, so an answer cannot equal a real one: it lies between
+// two, and no sequence of answers goes back, real ones among them. What times() counts must lie there exactly,
+// a clock within TOLERANCE.
+//
+// When a hypervisor takes the CPU away, the kernel's account stops, but not the clock that answers are
+// extrapolated by; the kernel itself learns of it when it next looks. That shows as a gap between two looks
+// at the time, and until the next tick or real call an answer may then be ahead by the gap.
+
+#ifndef JUDGE_H
+#define JUDGE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/times.h>
+#include <time.h>
+
+#include "usage.h"
+
+#define SECOND 1000000000ull
+// ns by which an answer may be outside.
+#define TOLERANCE 2000
+
+enum clock { THREAD_CLOCK, OWN_THREAD_ID, PROCESS_CLOCK, OWN_PROCESS_ID, CLOCK_FUNCTION, CLOCKS };
+
+// What a thread has been told. Zero at its beginning.
+struct history {
+	uint64_t told[CLOCKS];
+	// By how much that may have been ahead.
+	uint64_t told_ahead[CLOCKS];
+	struct tms times;
+	clock_t ticks;
+	// CLOCK_MONOTONIC of the last look, and by how much answers may be ahead since the kernel looked last.
+	uint64_t looked, ahead;
+	// ns that have passed, with no more of a gap than would be none.
+	uint64_t lived;
+	struct usage_history usage[WHOS];
+};
+
+// Shared by all processes of a run.
+struct found {
+	struct {
+		// Not between the real ones at all; by more than TOLERANCE; by more than a gap explains.
+		atomic_long answers, outside, far, wrong, most;
+		// Less than an earlier one; by more than a gap explains.
+		atomic_long back, wrongly_back;
+	} clocks[CLOCKS];
+	atomic_long times, times_wrong, times_back, failures, described;
+	struct found_usage usage[WHOS];
+	// Not 0: getrusage() may be as old as a tick, of so many ns.
+	uint64_t tick;
+	// By CLOCK_MONOTONIC: when the scenario is to end.
+	uint64_t deadline;
+	// What a process has been told that becomes another program.
+	struct history carried;
+	// How many other programs it has become.
+	int programs;
+};
+extern struct found *found;
+
+// The name that messages carry.
+extern const char *scenario_name;
+
+#define DESCRIBED_AT_MOST 10
+
+#define describe(...)                                                                               \
+	do {                                                                                        \
+		if (atomic_fetch_add(&found->described, 1) < DESCRIBED_AT_MOST)                     \
+			fprintf(stderr, __VA_ARGS__);                                               \
+	} while (0)
+
+// Something is wrong that is no answer between two others.
+#define fail(...)                                                                                   \
+	do {                                                                                        \
+		atomic_fetch_add(&found->failures, 1);                                              \
+		describe(__VA_ARGS__);                                                              \
+	} while (0)
+
+// CLOCK_MONOTONIC.
+uint64_t now(void);
+
+// The clock, as messages name it and as it is asked for.
+extern const char *const clock_names[CLOCKS];
+clockid_t id_of(enum clock clock);
+
+// One answer.
+uint64_t clock_by_kernel(enum clock clock);
+uint64_t clock_by_wrapper(enum clock clock);
+
+// Notes a gap since the last look. Between two real calls there must be no other work than looks tell.
+void look(struct history *history);
+
+// Lets the kernel look: what was stolen before, it knows as soon as its account goes on, and so do answers.
+void let_kernel_look(struct history *history);
+
+// A clock's answer between two real calls.
+void bracket_clock(struct history *history, enum clock clock, bool by_syscall);
+
+// So many answers of it, without a real call between them.
+void sequence_clock(struct history *history, enum clock clock, int times);
+
+// times(), between two real calls.
+void bracket_times(struct history *history, bool by_syscall);
+
+// Everything, in each way.
+void round_of_all(struct history *history);
+void some_rounds(struct history *history);
+
+// Prints what was found; 1 if something is wrong, else 0.
+int report(void);
+
+#endif

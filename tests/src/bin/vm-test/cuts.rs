@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! Power cuts: the guest is killed at a random moment of an operation, and must come up again. What it
+//! has not yet written to its disk is lost. The boot that looks at the damage is the one
+//! in which the next operation is interrupted.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::boot::Selection;
+use crate::machine::boot;
+use crate::qemu::Guest;
+use crate::results::Report;
+
+const OPERATIONS: [&str; 4] = ["enable", "disable", "upgrade", "remove"];
+
+/// Where the power is to be cut.
+pub struct Cuts {
+    left: u32,
+    kernels_left: u32,
+    random: Random,
+}
+
+impl Cuts {
+    /// So many, shared by kernels. Those of one seed are the same again, on a machine that is as fast.
+    pub fn new(number: u32, seed: Option<u32>, kernels: usize) -> Self {
+        let seed = seed.unwrap_or_else(std::process::id);
+        let kernels_left = u32::try_from(kernels).unwrap_or(u32::MAX);
+        Self { left: number, kernels_left, random: Random::new(seed) }
+    }
+
+    /// This kernel's share of them.
+    fn share(&mut self) -> u32 {
+        let share = self.left.div_ceil(self.kernels_left.max(1));
+        self.left -= share;
+        self.kernels_left = self.kernels_left.saturating_sub(1);
+        share
+    }
+
+    /// Cuts the power of a machine on which the package is installed.
+    pub fn run(&mut self, machine: &Guest<'_>) -> Result<Report> {
+        let number = self.share();
+        let mut report = Report::default();
+        if number == 0 {
+            return Ok(report);
+        }
+        println!(
+            "{} cuts | {number} power cuts; --seed {}",
+            machine.kernel().name,
+            self.random.seed
+        );
+        let mut lengths = HashMap::new();
+        for cut in 0..number {
+            let operation = self.random.choose(&OPERATIONS);
+            // How long it takes, nobody knows at first.
+            let length = *lengths.get(operation).unwrap_or(&Duration::from_secs(20));
+            let delay = length.mul_f64(1.1 * self.random.fraction());
+            println!(
+                "{} cut {} of {number} | {operation}, after {} ms",
+                machine.kernel().name,
+                cut + 1,
+                delay.as_millis()
+            );
+            let mut begin = None;
+            report += machine.run_until(&boot("cut", Selection::Operation(operation)), |line| {
+                if line == format!("cut: begin {operation}") {
+                    begin = Some(Instant::now());
+                    return Some(delay);
+                }
+                if line == format!("cut: end {operation}")
+                    && let Some(begin) = begin
+                {
+                    lengths.insert(operation, begin.elapsed());
+                }
+                None
+            })?;
+        }
+        // What the last one has left.
+        report += machine.run(&boot("after", Selection::Machine("cut::")))?;
+        Ok(report)
+    }
+}
+
+/// A generator of numbers that a seed repeats (xorshift).
+struct Random {
+    seed: u32,
+    state: u64,
+}
+
+impl Random {
+    fn new(seed: u32) -> Self {
+        // It must not begin with 0.
+        let state = (u64::from(seed) << 32) | 0x9e37_79b9;
+        Self { seed, state }
+    }
+
+    fn next(&mut self) -> u32 {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        (self.state >> 32) as u32
+    }
+
+    /// From 0 up to 1.
+    fn fraction(&mut self) -> f64 {
+        f64::from(self.next()) / f64::from(u32::MAX)
+    }
+
+    fn choose<'items>(&mut self, items: &[&'items str]) -> &'items str {
+        items[self.next() as usize % items.len()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kernel_gets_its_share() {
+        let mut cuts = Cuts::new(100, Some(1), 3);
+        assert_eq!([cuts.share(), cuts.share(), cuts.share()], [34, 33, 33]);
+        assert_eq!(Cuts::new(0, Some(1), 1).share(), 0);
+    }
+
+    #[test]
+    fn a_seed_repeats_the_moments() {
+        let numbers = |seed| {
+            let mut random = Random::new(seed);
+            [random.next(), random.next(), random.next()]
+        };
+        assert_eq!(numbers(7), numbers(7));
+        assert_ne!(numbers(7), numbers(8));
+        let mut random = Random::new(0);
+        assert!((0..100).all(|_| (0.0..=1.0).contains(&random.fraction())));
+    }
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! The packages on one machine over several boots, from their installation to their removal.
+
+use std::fs;
+
+use anyhow::Result;
+
+use crate::boot::{Boot, Selection};
+use crate::cache::Cache;
+use crate::cuts::Cuts;
+use crate::qemu::Guest;
+use crate::results::Report;
+
+/// The boots, and which tests each runs. The machine is shut down in between.
+const STAGES: [(&str, &str); 4] = [
+    ("install", "before:: install::"),
+    ("service", "service:: enabling::"),
+    ("enabled", "enabled:: programs:: journal::of_this_boot"),
+    (
+        "again",
+        "enabled:: journal::of_the_boot_before bracket:: upgrade:: journal::of_this_boot removal::",
+    ),
+];
+
+/// Boots a stock machine again and again. A boot in which something fails is
+/// followed by the others all the same: what they show is worth knowing.
+pub fn run(cache: &Cache, stock: Guest<'_>, cuts: &mut Cuts) -> Result<Report> {
+    let name = stock.kernel().name;
+    let disk = cache.scratch().join(format!("{name}-machine.ext4"));
+    let installed = cache.scratch().join(format!("{name}-installed.ext4"));
+    let machine = stock.lasting(&disk)?;
+    let mut report = Report::default();
+    for (number, (name, tests)) in STAGES.into_iter().enumerate() {
+        report += machine.run(&boot(name, Selection::Machine(tests)))?;
+        if number == 0 {
+            // Where the power cuts begin.
+            fs::copy(&disk, &installed)?;
+        }
+    }
+    fs::remove_file(&disk)?;
+    report += cuts.run(&machine.on(&installed))?;
+    fs::remove_file(&installed)?;
+    Ok(report)
+}
+
+/// A boot of such a machine.
+pub fn boot(name: &'static str, selection: Selection) -> Boot {
+    Boot { name, cpus: 2, rdpid: true, lockdown: "none", selection }
+}
