@@ -176,7 +176,11 @@ void bracket_usage(struct history *history, enum who who, bool by_syscall)
 {
 	let_kernel_look(history);
 	const struct usage before = usage_by_kernel(who);
+
+	look(history);
 	const struct usage got = usage_by_wrapper(who, by_syscall);
+
+	look(history);
 	const struct usage after = usage_by_kernel(who);
 
 	look(history);
