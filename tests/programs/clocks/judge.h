@@ -6,7 +6,9 @@
 //
 // When a hypervisor takes the CPU away, the kernel's account stops, but not the clock that answers are
 // extrapolated by; the kernel itself learns of it when it next looks. That shows as a gap between two looks
-// at the time, and until the next tick or real call an answer may then be ahead by the gap.
+// at the time, and until the next tick or real call an answer may then be ahead by the gap. The hypervisor's
+// scheduler also counts some of the time before the gap, from when it chose another task until that took the CPU;
+// so the kernel's next answer may be less than one of just before the gap, by this.
 
 #ifndef JUDGE_H
 #define JUDGE_H
@@ -29,12 +31,15 @@ enum clock { THREAD_CLOCK, OWN_THREAD_ID, PROCESS_CLOCK, OWN_PROCESS_ID, CLOCK_F
 // What a thread has been told. Zero at its beginning.
 struct history {
 	uint64_t told[CLOCKS];
-	// By how much that may have been ahead.
+	// By how much that may have been ahead, and how many gaps had been seen until then.
 	uint64_t told_ahead[CLOCKS];
+	unsigned long told_gaps[CLOCKS];
 	struct tms times;
 	clock_t ticks;
+	unsigned long times_gaps;
 	// CLOCK_MONOTONIC of the last look, and by how much answers may be ahead since the kernel looked last.
 	uint64_t looked, ahead;
+	unsigned long gaps;
 	// ns that have passed, with no more of a gap than would be none.
 	uint64_t lived;
 	struct usage_history usage[WHOS];
