@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
 //! CPython's own tests of what has to do with processes, threads and users.
 //!
-//! They are run with the library. Whatever does not pass is run without: it must
+//! They are run with the library, preloaded for all programs: of some of these tests it depends on the
+//! environment whether they are run at all. Whatever does not pass is run without: it must
 //! come to the same. Where it does not, both are done once more, as some of these
 //! tests depend on the time that things take; what then agrees is told and passes.
 
@@ -11,7 +12,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use bysyscall_tests::fixture::{start, status, trial};
+use bysyscall_tests::fixture::{library, start, status, trial};
 use bysyscall_tests::process::succeed;
 use libtest_mimic::Trial;
 
@@ -77,6 +78,27 @@ fn cpython(modules: &str) -> Result<()> {
     Ok(())
 }
 
+/// Processes that are registered meanwhile: one that runs tests, the one that starts it, the loader that counts.
+const EXPECTED: u64 = 3;
+
+/// The library is in the list of those that all programs load.
+struct Preloaded;
+
+impl Preloaded {
+    const LIST: &str = "/etc/ld.so.preload";
+
+    fn by_all() -> Result<Self> {
+        fs::write(Self::LIST, format!("{}\n", library().display())).context(Self::LIST)?;
+        Ok(Self)
+    }
+}
+
+impl Drop for Preloaded {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(Self::LIST);
+    }
+}
+
 /// Runs all tests, or these.
 fn run(modules: &str, with_library: bool, only: Option<&BTreeSet<&String>>) -> Result<Outcomes> {
     if only.is_some_and(BTreeSet::is_empty) {
@@ -94,9 +116,9 @@ fn run(modules: &str, with_library: bool, only: Option<&BTreeSet<&String>>) -> R
     let mut command = as_user(script(text));
     command.env("DIR", dir.join("")).env("HOME", dir.join("")).env("BEGIN", BEGIN);
     command.env("OPTIONS", options).env("MODULES", modules_of(modules, only));
-    if !with_library {
-        command.env_remove("LD_PRELOAD");
-    }
+    command.env_remove("LD_PRELOAD");
+    ensure!(!fs::exists(Preloaded::LIST)?, "the library is still preloaded by all");
+    let _preloaded = if with_library { Some(Preloaded::by_all()?) } else { None };
     let log = dir.join("log");
     let output = File::create(&log)?;
     command.stdout(output.try_clone()?).stderr(output);
@@ -106,15 +128,17 @@ fn run(modules: &str, with_library: bool, only: Option<&BTreeSet<&String>>) -> R
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        if with_library && most_registered < 2 {
+        if with_library && most_registered < EXPECTED {
             most_registered = most_registered.max(registered()?);
         }
         sleep(Duration::from_secs(1));
     };
     let said = fs::read_to_string(&log)?;
     if with_library && only.is_none() {
-        // This process and at least one that runs tests.
-        ensure!(most_registered >= 2, "only {most_registered} processes were registered: {said}");
+        ensure!(
+            most_registered >= EXPECTED,
+            "only {most_registered} processes were registered: {said}"
+        );
         let count: u64 = bypassed(&said, "getpid").sum();
         ensure!(count > 0, "getpid was not bypassed: {said}");
     }
