@@ -689,7 +689,7 @@ int BPF_PROG(bysys_tick, struct task_struct *task)
 		count_thread(mark, task, runtime_of(queue, task));
 	}
 	if (!account_current(cell, state, mark, task, queue))
-		publish(cell, state, task, leader, mark);
+		publish_once();
 	return 0;
 }
 
