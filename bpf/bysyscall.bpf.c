@@ -499,7 +499,7 @@ static __always_inline void forbid(__u32 wrappers)
  * A global function: verifiers look at it once for each program, else once for each way to
  * each attempt, which took most of the time of a start.
  */
-int publish_once(void)
+__noinline int publish_once(void)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 	struct cpu_state *state = bpf_map_lookup_elem(&bysys_cpus, &cpu);

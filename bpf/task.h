@@ -129,27 +129,42 @@ static __always_inline bool is_exiting(struct task_struct *task)
 	return *(volatile unsigned int *)&task->flags & PF_EXITING;
 }
 
-/*
- * kernel/user_namespace.c, from_kuid(), for maps of up to five extents.
- * An id that the map lacks would read as the overflow id, which the
- * administrator can set, so it counts as unknown like a map not yet written.
- */
-static __always_inline bool map_id(struct uid_gid_map *map, __u32 id, __u32 *mapped)
-{
-	__u32 extents = map->nr_extents;
+/* A map of ids, if it has up to five extents; include/linux/user_namespace.h. */
+struct id_map {
+	__u32 extents;
+	struct {
+		__u32 first, lower_first, count;
+	} extent[UID_GID_MAP_MAX_BASE_EXTENTS];
+};
 
-	if (extents > UID_GID_MAP_MAX_BASE_EXTENTS)
-		return false;
+static __always_inline void copy_map(struct id_map *copy, struct uid_gid_map *map)
+{
+	copy->extents = map->nr_extents;
+	bpf_probe_read_kernel(copy->extent, sizeof(copy->extent), map->extent);
+}
+
+/*
+ * kernel/user_namespace.c, from_kuid(). Not 0: this is what the id is mapped to. An id that
+ * the map lacks would read as the overflow id, which the administrator can set, so it counts
+ * as unknown like a map not yet written.
+ *
+ * A global function: verifiers would else look at each way through all ids together, a third
+ * of what they had to look at.
+ */
+__noinline int map_id(const struct id_map *map, __u32 id, __u32 *mapped)
+{
+	if (!map || !mapped || map->extents > UID_GID_MAP_MAX_BASE_EXTENTS)
+		return 0;
 #pragma unroll
 	for (__u32 i = 0; i < UID_GID_MAP_MAX_BASE_EXTENTS; i++) {
-		__u32 lower = map->extent[i].lower_first;
+		__u32 offset = id - map->extent[i].lower_first;
 
-		if (i < extents && id - lower < map->extent[i].count) {
-			*mapped = map->extent[i].first + (id - lower);
-			return true;
+		if (i < map->extents && offset < map->extent[i].count) {
+			*mapped = map->extent[i].first + offset;
+			return 1;
 		}
 	}
-	return false;
+	return 0;
 }
 
 /*
@@ -160,6 +175,7 @@ static __always_inline bool fill_credentials(struct bysyscall_cell *cell, struct
 {
 	const struct cred *cred = task->real_cred;
 	struct user_namespace *ns = cred->user_ns;
+	struct id_map map;
 
 	if (ns->level == 0) {
 		cell->uid = cred->uid.val;
@@ -170,12 +186,15 @@ static __always_inline bool fill_credentials(struct bysyscall_cell *cell, struct
 		cell->sgid = cred->sgid.val;
 		return true;
 	}
-	return map_id(&ns->uid_map, cred->uid.val, &cell->uid) &&
-	       map_id(&ns->uid_map, cred->euid.val, &cell->euid) &&
-	       map_id(&ns->uid_map, cred->suid.val, &cell->suid) &&
-	       map_id(&ns->gid_map, cred->gid.val, &cell->gid) &&
-	       map_id(&ns->gid_map, cred->egid.val, &cell->egid) &&
-	       map_id(&ns->gid_map, cred->sgid.val, &cell->sgid);
+	copy_map(&map, &ns->uid_map);
+	if (!map_id(&map, cred->uid.val, &cell->uid) ||
+	    !map_id(&map, cred->euid.val, &cell->euid) ||
+	    !map_id(&map, cred->suid.val, &cell->suid))
+		return false;
+	copy_map(&map, &ns->gid_map);
+	return map_id(&map, cred->gid.val, &cell->gid) &&
+	       map_id(&map, cred->egid.val, &cell->egid) &&
+	       map_id(&map, cred->sgid.val, &cell->sgid);
 }
 
 #endif
