@@ -36,14 +36,6 @@
 /* By the clocks of the run queues, ns: until then nothing is told of CPU time. */
 volatile __u64 untold_until = 0;
 
-/* The run queue that the task is on; NULL on a kernel that does not tell. */
-static __always_inline struct rq *queue_of(struct task_struct *task)
-{
-	if (!bpf_core_field_exists(task->se.cfs_rq->rq))
-		return NULL;
-	return task->se.cfs_rq->rq;
-}
-
 /* Whether the task that runs is charged for itself, and not for one that waits for it (proxy execution). */
 static __always_inline bool is_its_own(struct rq *queue)
 {
@@ -162,17 +154,18 @@ static __always_inline __u64 runtime_of(struct rq *queue, struct task_struct *ta
 
 /* What getrusage() tells of the task's own, and of its process if it is alone there. */
 static __always_inline void account_usage(struct bysyscall_cell *cell, struct cpu_state *state,
-					  struct mark *mark, struct task_struct *task)
+					  struct mark *mark, struct task_struct *task,
+					  struct task_struct *queued)
 {
 	struct bysyscall_process *process = record_of(mark);
 	struct bysyscall_usage *usage = &cell->usage;
-	struct signal_struct *signal = task->signal;
+	struct signal_struct *signal = queued->signal;
 	__u64 *utime = &mark->utime, *stime = &mark->stime;
 
 	state->has_usage = 0;
 	if (!process)
 		return;
-	fill_usage(usage, task);
+	fill_usage(usage, queued);
 	/* So it was told last, and is not told less from here on. */
 	if (mark->had_threads) {
 		struct thread *thread = thread_of(task);
@@ -200,15 +193,15 @@ static __always_inline void account_usage(struct bysyscall_cell *cell, struct cp
  * run queue is locked and was updated just before. False if that cannot be done.
  */
 static __always_inline bool account(struct bysyscall_cell *cell, struct cpu_state *state,
-				    struct mark *mark, struct task_struct *task, struct rq *queue,
-				    __u64 lead)
+				    struct mark *mark, struct task_struct *task,
+				    struct task_struct *queued, struct rq *queue, __u64 lead)
 {
-	struct signal_struct *signal = task->signal;
+	struct signal_struct *signal = queued->signal;
 	struct bysyscall_process *process;
 	struct thread *thread;
 
 	state->accounted_for = kept_right;
-	if (!is_its_own(queue) || has_own_time(task) || (__s64)(untold_until - queue->clock) > 0)
+	if (!is_its_own(queue) || has_own_time(queued) || (__s64)(untold_until - queue->clock) > 0)
 		return false;
 	cell->anchor = queue->clock - lead;
 	cell->anchor_seconds = seconds_of(cell->anchor);
@@ -226,7 +219,7 @@ static __always_inline bool account(struct bysyscall_cell *cell, struct cpu_stat
 		cell->process_runtime = cell->runtime + signal->sum_sched_runtime;
 		cell->process_runtime_seconds = seconds_of(cell->process_runtime);
 		if (state->accounted_for & TIMES_FLAGS)
-			account_times(cell, task);
+			account_times(cell, queued);
 	} else {
 		cell->process_runtime = 0;
 		process = record_of(mark);
@@ -239,19 +232,21 @@ static __always_inline bool account(struct bysyscall_cell *cell, struct cpu_stat
 		}
 	}
 	if (kept_right & BYSYSCALL_USAGE_BY_TICK)
-		account_usage(cell, state, mark, task);
+		account_usage(cell, state, mark, task, queued);
 	return true;
 }
 
 /* The same for a task that is switched in. */
 static __always_inline void account_next(struct bysyscall_cell *cell, struct cpu_state *state,
-					 struct mark *mark, struct task_struct *task)
+					 struct mark *mark, struct task_struct *task,
+					 struct rq *queue)
 {
-	struct rq *queue = queue_of(task);
+	struct task_struct *queued = as_queued(queue, task);
 
 	state->accounted = 0;
-	if (queue && queue->clock_task - task->se.exec_start < CHOICE_TAKES &&
-	    account(cell, state, mark, task, queue, lead_of(state, queue->clock, false)))
+	if (queued && queue && queue->clock_task - task->se.exec_start < CHOICE_TAKES &&
+	    account(cell, state, mark, task, queued, queue,
+		    lead_of(state, queue->clock, false)))
 		state->accounted = identity(task);
 }
 
@@ -276,15 +271,15 @@ static __always_inline bool is_fresh(struct bysyscall_cell *cell, struct cpu_sta
  */
 static __always_inline bool account_current(struct bysyscall_cell *cell, struct cpu_state *state,
 					    struct mark *mark, struct task_struct *task,
-					    struct rq *queue)
+					    struct task_struct *queued, struct rq *queue)
 {
 	__u32 wanted = published_wrappers() & kept_right;
 	__u64 lead = lead_of(state, queue->clock, true);
 	bool was_alone = cell->process_runtime;
 
-	if (is_fresh(cell, state, task, queue) && (__s64)(lead - state->anchor_lead) <= 0)
+	if (is_fresh(cell, state, queued, queue) && (__s64)(lead - state->anchor_lead) <= 0)
 		return true;
-	state->accounted = account(cell, state, mark, task, queue, lead) ? identity(task) : 0;
+	state->accounted = account(cell, state, mark, task, queued, queue, lead) ? identity(task) : 0;
 	if (!state->accounted || (*(volatile __u64 *)&cell->state & wanted) != wanted)
 		return false;
 	/* One that has just ended may have waited for a child. */

@@ -364,15 +364,15 @@ static __always_inline void note_ring(struct mark *mark)
  * without bysys_wait, which may have been left out where `own_migration_disabled` says so.
  */
 static __always_inline bool fill_in_children(struct bysyscall_cell *cell, struct mark *mark,
-					     struct task_struct *task)
+					     struct task_struct *task, struct task_struct *queued)
 {
-	struct signal_struct *signal = task->signal;
+	struct signal_struct *signal = queued->signal;
 	bool is_alone = *(volatile int *)&signal->nr_threads == 1;
 	struct bysyscall_process *process;
 
 	/* Before what others might change. */
 	asm volatile("" ::: "memory");
-	if (bpf_core_field_exists(task->io_uring) && task->io_uring && !mark->has_ring)
+	if (bpf_core_field_exists(task->io_uring) && queued->io_uring && !mark->has_ring)
 		note_ring(mark);
 	if (mark->has_ring)
 		return false;
@@ -411,32 +411,40 @@ static __always_inline bool fill_in_children(struct bysyscall_cell *cell, struct
  */
 static __always_inline bool publish(struct bysyscall_cell *cell, struct cpu_state *state,
 				    struct task_struct *task, struct task_struct *leader,
-				    struct mark *mark)
+				    struct mark *mark, struct rq *queue)
 {
 	__u64 old = *(volatile __u64 *)&cell->state;
 	__u64 count = (old >> BYSYSCALL_COUNT_SHIFT) + 1;
 	__u32 first = allowed(task, mark, state);
-	struct relations relations = relations_now(task);
-	__u32 flags = first & ~unsettled(task, &relations);
-	struct pid *own = task->thread_pid;
+	struct task_struct *queued = as_queued(queue, task);
+	struct relations relations;
+	struct pid *own;
+	__u32 flags;
 
-	cell->pid = number_for(own, leader->thread_pid);
+	if (!queued) {
+		withdraw(cell);
+		return true;
+	}
+	relations = relations_now(queued);
+	flags = first & ~unsettled(queued, &relations);
+	own = queued->thread_pid;
+	cell->pid = number_for(own, queued->group_leader->thread_pid);
 	cell->tid = number_for(own, own);
 	if (!cell->pid || !cell->tid)
 		flags = 0;
-	if (kept_right & CREDS_FLAGS && !fill_credentials(cell, task))
+	if (kept_right & CREDS_FLAGS && !fill_credentials(cell, queued))
 		flags &= ~CREDS_FLAGS;
 	if (kept_right & PARENT_FLAGS)
 		cell->ppid = number_for(own, relations.parent->signal->pids[PIDTYPE_TGID]);
 	if (kept_right & GROUPS_FLAGS) {
-		cell->pgid = number_for(own, task->signal->pids[PIDTYPE_PGID]);
-		cell->sid = number_for(own, task->signal->pids[PIDTYPE_SID]);
+		cell->pgid = number_for(own, queued->signal->pids[PIDTYPE_PGID]);
+		cell->sid = number_for(own, queued->signal->pids[PIDTYPE_SID]);
 	}
 	if (kept_right & ACCOUNT_FLAGS)
 		flags &= ~ACCOUNT_FLAGS | (state->accounted == identity(task) ? state->accounted_for : 0);
 	if (kept_right & BYSYSCALL_USAGE_BY_TICK && !state->has_usage)
 		flags &= ~BYSYSCALL_USAGE_BY_TICK;
-	if (kept_right & CHILDREN_FLAGS && !fill_in_children(cell, mark, task))
+	if (kept_right & CHILDREN_FLAGS && !fill_in_children(cell, mark, task, queued))
 		flags &= ~CHILDREN_FLAGS;
 	/* bysys_wait may be left out for it, and other threads have flags elsewhere. */
 	if (kept_right & CHILDREN_FLAGS && (state->preempted_count || state->overflowed))
@@ -445,7 +453,7 @@ static __always_inline bool publish(struct bysyscall_cell *cell, struct cpu_stat
 	state->parent = identity(relations.parent);
 	if (__sync_val_compare_and_swap(&cell->state, old,
 					count << BYSYSCALL_COUNT_SHIFT | flags) != old ||
-	    allowed(task, mark, state) != first || flags & unsettled(task, &relations)) {
+	    allowed(task, mark, state) != first || flags & unsettled(queued, &relations)) {
 		withdraw(cell);
 		return false;
 	}
@@ -516,7 +524,7 @@ __noinline int publish_once(void)
 		withdraw(cell);
 		return 1;
 	}
-	return publish(cell, state, task, leader, mark);
+	return publish(cell, state, task, leader, mark, queue_of(task));
 }
 
 /* Publishes the current task after something of it has changed. */
@@ -580,6 +588,7 @@ int BPF_PROG(bysys_switch, bool preempt, struct task_struct *prev, struct task_s
 	struct bysyscall_cell *cell = cell_of(cpu);
 	struct task_struct *leader;
 	struct mark *mark;
+	struct rq *queue;
 
 	if (!state || !cell)
 		return 0;
@@ -608,9 +617,10 @@ int BPF_PROG(bysys_switch, bool preempt, struct task_struct *prev, struct task_s
 		withdraw(cell);
 		return 0;
 	}
+	queue = queue_of(next);
 	if (kept_right & ACCOUNT_FLAGS)
-		account_next(cell, state, mark, next);
-	publish(cell, state, next, leader, mark);
+		account_next(cell, state, mark, next, queue);
+	publish(cell, state, next, leader, mark, queue);
 	return 0;
 }
 
@@ -642,7 +652,7 @@ static __always_inline void note_jiffies(void)
 SEC("tp_btf/sched_stat_runtime")
 int BPF_PROG(bysys_tick, struct task_struct *task)
 {
-	struct task_struct *leader;
+	struct task_struct *leader, *queued;
 	struct cpu_state *state;
 	struct bysyscall_cell *cell;
 	struct mark *mark;
@@ -675,7 +685,8 @@ int BPF_PROG(bysys_tick, struct task_struct *task)
 	cell = cell_of(cpu);
 	if (!state || !cell)
 		return 0;
-	if (is_alone && is_fresh(cell, state, task, queue) && !is_asking(task))
+	queued = as_queued(queue, task);
+	if (queued && is_alone && is_fresh(cell, state, queued, queue) && !is_asking(task))
 		return 0;
 	mark = mark_of(leader);
 	if (!mark) {
@@ -688,7 +699,7 @@ int BPF_PROG(bysys_tick, struct task_struct *task)
 		state->counts++;
 		count_thread(mark, task, runtime_of(queue, task));
 	}
-	if (!account_current(cell, state, mark, task, queue))
+	if (!queued || !account_current(cell, state, mark, task, queued, queue))
 		publish_once();
 	return 0;
 }

@@ -12,6 +12,32 @@ static __always_inline __u64 identity(const void *pointer)
 	return number;
 }
 
+/* The run queue that the task is on; NULL on a kernel that does not tell. */
+static __always_inline struct rq *queue_of(struct task_struct *task)
+{
+	if (!bpf_core_field_exists(task->se.cfs_rq->rq))
+		return NULL;
+	return task->se.cfs_rq->rq;
+}
+
+/*
+ * A task that runs on this CPU, or is about to, as its run queue has it: to read through. NULL: another one runs there.
+ *
+ * What a tracepoint or a helper gives is trusted by verifiers. For each pointer that is read through such a one, on
+ * each way to there, they search all types of the kernel by name, several times (kernel/bpf/btf.c,
+ * btf_nested_type_is_trusted). That took most of the time of a start. What was read is not trusted: helpers do not take
+ * it, but nothing is searched for.
+ */
+static __always_inline struct task_struct *as_queued(struct rq *queue, struct task_struct *task)
+{
+	struct task_struct *running;
+
+	if (!bpf_core_field_exists(task->se.cfs_rq->rq))
+		return task;
+	running = queue ? queue->curr : NULL;
+	return running && identity(running) == identity(task) ? running : NULL;
+}
+
 /*
  * Whether something may answer system calls of the task in the kernel's place:
  * a tracer, a seccomp filter, syscall user dispatch.
