@@ -408,6 +408,8 @@ static __always_inline bool fill_in_children(struct bysyscall_cell *cell, struct
  * The exchange fails if somebody has written meanwhile: flags were taken away,
  * or we were preempted and the cell was described anew when we came back, with
  * values that ours have now replaced. Then nobody may read it, and this is false.
+ *
+ * Where the run queue says that another task runs here, nobody may either, until the next switch or tick.
  */
 static __always_inline bool publish(struct bysyscall_cell *cell, struct cpu_state *state,
 				    struct task_struct *task, struct task_struct *leader,
@@ -422,6 +424,7 @@ static __always_inline bool publish(struct bysyscall_cell *cell, struct cpu_stat
 	__u32 flags;
 
 	if (!queued) {
+		forget_children(mark);
 		withdraw(cell);
 		return true;
 	}
@@ -691,8 +694,10 @@ int BPF_PROG(bysys_tick, struct task_struct *task)
 	mark = mark_of(leader);
 	if (!mark) {
 		/* Not registered, or not to be found at the moment: then the times in the cell are old. */
-		if (state->process == identity(leader))
+		if (state->process == identity(leader)) {
+			state->accounted = 0;
 			withdraw(cell);
+		}
 		return 0;
 	}
 	if (!is_alone && mark->record) {

@@ -21,12 +21,15 @@ static __always_inline struct rq *queue_of(struct task_struct *task)
 }
 
 /*
- * A task that runs on this CPU, or is about to, as its run queue has it: to read through. NULL: another one runs there.
+ * A task that runs on this CPU, or is about to, as its run queue has it: the same task, to read
+ * through. Only what is to be passed to a helper is read through the other pointer. NULL: the queue
+ * says that another one runs there; not in sched_switch, just before which the kernel has set it
+ * (kernel/sched/core.c, __schedule). The same pointer on a kernel that does not tell the queue.
  *
- * What a tracepoint or a helper gives is trusted by verifiers. For each pointer that is read through such a one, on
- * each way to there, they search all types of the kernel by name, several times (kernel/bpf/btf.c,
- * btf_nested_type_is_trusted). That took most of the time of a start. What was read is not trusted: helpers do not take
- * it, but nothing is searched for.
+ * What a tracepoint or a helper gives is trusted by verifiers. For each pointer that is read through
+ * such a one, on each way to there, they search all types of the kernel by name, several times
+ * (kernel/bpf/btf.c, btf_nested_type_is_trusted). That took most of the time of a start. What was read
+ * is not trusted: helpers do not take it, but nothing is searched for.
  */
 static __always_inline struct task_struct *as_queued(struct rq *queue, struct task_struct *task)
 {
@@ -156,21 +159,27 @@ static __always_inline bool is_exiting(struct task_struct *task)
 }
 
 /* A map of ids, if it has up to five extents; include/linux/user_namespace.h. */
+struct extent {
+	__u32 first, lower_first, count;
+};
+
 struct id_map {
 	__u32 extents;
-	struct {
-		__u32 first, lower_first, count;
-	} extent[UID_GID_MAP_MAX_BASE_EXTENTS];
+	struct extent extent[UID_GID_MAP_MAX_BASE_EXTENTS];
 };
+
+#define IS_LIKE_OURS(field) \
+	(bpf_core_field_offset(struct uid_gid_extent, field) == offsetof(struct extent, field))
 
 static __always_inline void copy_map(struct id_map *copy, struct uid_gid_map *map)
 {
-	copy->extents = map->nr_extents;
+	/* First, as it is written last. */
+	copy->extents = *(volatile __u32 *)&map->nr_extents;
 	bpf_probe_read_kernel(copy->extent, sizeof(copy->extent), map->extent);
 }
 
 /*
- * kernel/user_namespace.c, from_kuid(). Not 0: this is what the id is mapped to. An id that
+ * kernel/user_namespace.c, from_kuid(). Not 0: `*mapped` is what the id is mapped to. An id that
  * the map lacks would read as the overflow id, which the administrator can set, so it counts
  * as unknown like a map not yet written.
  *
@@ -212,6 +221,9 @@ static __always_inline bool fill_credentials(struct bysyscall_cell *cell, struct
 		cell->sgid = cred->sgid.val;
 		return true;
 	}
+	if (bpf_core_type_size(struct uid_gid_extent) != sizeof(struct extent) ||
+	    !IS_LIKE_OURS(lower_first) || !IS_LIKE_OURS(count))
+		return false;
 	copy_map(&map, &ns->uid_map);
 	if (!map_id(&map, cred->uid.val, &cell->uid) ||
 	    !map_id(&map, cred->euid.val, &cell->euid) ||
