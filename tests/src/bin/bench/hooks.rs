@@ -12,13 +12,14 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use bysyscall_tests::process::{loader, stay_on_one_cpu, succeed};
 use bysyscall_tests::{accounting, built};
-use libbpf_rs::{ObjectBuilder, libbpf_sys, query::ProgInfoIter};
+use libbpf_rs::{Link, Object, ObjectBuilder, libbpf_sys, query::ProgInfoIter};
 
 use crate::report::{Aim, Report, Spread};
 
 const OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/empty.bpf.o"));
-/// The empty program.
+/// The empty programs.
 const EMPTY: &str = "empty_switch";
+const EMPTY_TICK: &str = "empty_tick";
 const SWITCHES: &str = "100000";
 const FAULTS: &str = "200000";
 const ROUNDS: usize = 11;
@@ -29,9 +30,7 @@ pub fn measure(report: &mut Report) -> Result<()> {
     ensure!(statistics >= 0, "cannot switch BPF statistics on");
     // SAFETY: the descriptor is new and ours.
     let _statistics = unsafe { OwnedFd::from_raw_fd(statistics) };
-    let object = ObjectBuilder::default().open_memory(OBJECT)?.load()?;
-    let program = object.progs_mut().next().context("no program")?;
-    let _link = program.attach()?;
+    let _attached = attach(EMPTY)?;
 
     let (library, empty) = (built::library()?, built::program("empty.so")?);
     let (mut unregistered, mut registered) = (Vec::new(), Vec::new());
@@ -66,6 +65,14 @@ pub fn measure(report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// Attaches an empty program, until what this returns is dropped.
+fn attach(name: &str) -> Result<(Link, Object)> {
+    let object = ObjectBuilder::default().open_memory(OBJECT)?.load()?;
+    let program = object.progs_mut().find(|program| program.name() == name);
+    let link = program.with_context(|| format!("no program {name}"))?.attach()?;
+    Ok((link, object))
+}
+
 /// Whether the service has attached a hook; one that it does not know is not.
 fn is_attached(hook: &str) -> Result<bool> {
     let status: serde_json::Value = serde_json::from_str(&loader(&["status", "--json"])?)?;
@@ -76,37 +83,48 @@ fn is_attached(hook: &str) -> Result<bool> {
 /// What accounting adds to two processes that wake each other, and to one that does nothing but fault: the
 /// service with and without it, in turn.
 pub fn measure_accounting(report: &mut Report) -> Result<()> {
+    let library = built::library()?;
+    let start = |off: &[&str]| {
+        loader(&["stop"])?;
+        loader(&[&["start"], off].concat())
+    };
+    let off = ["--off", &accounting::names().join(",")];
     for (workload, times) in [("ping-pong", SWITCHES), ("fault-loop", FAULTS)] {
-        let costs = costs_of_accounting(workload, times)?;
+        let costs = compare(|with| {
+            start(if with { &[] } else { &off })?;
+            time(&library, workload, times)
+        })?;
         let what = format!("{workload} with accounting: slower by");
         report.add(&what, Spread::of(costs), "%", Aim::AtMost(3.0));
     }
+    start(&off)?;
+    let costs = compare(|with| {
+        let _attached = with.then(|| attach(EMPTY_TICK)).transpose()?;
+        time(&library, "ping-pong", SWITCHES)
+    })?;
+    // So much of it is the kernel's own way to any program.
+    let cost = Spread::of(costs).median;
+    report.tell("ping-pong with an empty sched_stat_runtime hook", &format!("slower by {cost:.2} %"));
     Ok(())
 }
 
-/// Per cent, a pair of runs each.
-fn costs_of_accounting(workload: &str, times: &str) -> Result<Vec<f64>> {
+/// By how many per cent something takes longer with than without, a pair of runs each.
+fn compare(mut run: impl FnMut(bool) -> Result<f64>) -> Result<Vec<f64>> {
     const PAIRS: usize = 20;
-    let library = built::library()?;
-    let run = |off: &[&str]| -> Result<f64> {
-        loader(&["stop"])?;
-        loader(&[&["start"], off].concat())?;
-        let begin = Instant::now();
-        run_with(&library, workload, times)?;
-        Ok(begin.elapsed().as_nanos() as f64)
-    };
-    let off = ["--off", &accounting::names().join(",")];
     let pair = |pair: usize| {
-        let (without, with) = if pair.is_multiple_of(2) {
-            let without = run(&off)?;
-            (without, run(&[])?)
-        } else {
-            let with = run(&[])?;
-            (run(&off)?, with)
-        };
-        Ok(100.0 * (with / without - 1.0))
+        let with_first = pair % 2 == 1;
+        let (first, second) = (run(with_first)?, run(!with_first)?);
+        let ratio = if with_first { first / second } else { second / first };
+        Ok(100.0 * (ratio - 1.0))
     };
     (0..PAIRS).map(pair).collect()
+}
+
+/// Nanoseconds that a process with this library takes to do something so many times.
+fn time(library: &Path, workload: &str, times: &str) -> Result<f64> {
+    let begin = Instant::now();
+    run_with(library, workload, times)?;
+    Ok(begin.elapsed().as_nanos() as f64)
 }
 
 /// Has a process with this library do something so many times.
