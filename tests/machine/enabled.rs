@@ -19,9 +19,14 @@ pub fn trials() -> Vec<Trial> {
         trial("enabled::comes_up", comes_up),
         trial("enabled::serves_each_program", serves_each_program),
         trial("enabled::serves_services", serves_services),
+        trial("enabled::leaves_32_bit_programs", leaves_32_bit_programs),
         trial("enabled::confined_units_restart", units::ensure_confined_units_restart),
     ]
 }
+
+/// What ld.so says to a program that cannot load the library. The machine has some.
+const SAID_TO_32_BITS: &str = "ERROR: ld.so: object '/usr/lib64/libbysyscall.so' from /etc/ld.so.preload \
+     cannot be preloaded (wrong ELF class: ELFCLASS64): ignored.";
 
 fn dry_run_changes_nothing() -> Result<()> {
     let said = sh("bysyscall-enable --global --dry-run")?;
@@ -31,7 +36,8 @@ fn dry_run_changes_nothing() -> Result<()> {
 }
 
 fn globally() -> Result<()> {
-    sh("bysyscall-enable --global")?;
+    let said = sh("bysyscall-enable --global 2>&1")?;
+    ensure!(said.contains(SAID_TO_32_BITS), "not told what 32-bit programs will say: {said}");
     let content = fs::read_to_string(PRELOAD)?;
     ensure!(content == format!("{LIBRARY}\n"), "{PRELOAD}: {content}");
     serves_each_program()
@@ -60,5 +66,16 @@ fn serves_services() -> Result<()> {
         ensure!(maps.contains("libbysyscall.so"), "{unit} has not loaded the library");
         ensure!(maps.contains("/run/bysyscall-hold/"), "{unit} makes real calls: {maps}");
     }
+    Ok(())
+}
+
+/// They run on, and say what was foretold.
+fn leaves_32_bit_programs() -> Result<()> {
+    let said = sh("cd /var/tmp
+        printf '#include <stdio.h>\nint main(void) { puts(\"small\"); }\n' >small.c
+        gcc -m32 -o small small.c
+        ./small 2>&1 >small.out
+        grep -qx small small.out")?;
+    ensure!(said.trim_end() == SAID_TO_32_BITS, "a 32-bit program said: {said}");
     Ok(())
 }

@@ -104,7 +104,8 @@ pub fn measure_accounting(report: &mut Report) -> Result<()> {
     })?;
     // So much of it is the kernel's own way to any program.
     let cost = Spread::of(costs).median;
-    report.tell("ping-pong with an empty sched_stat_runtime hook", &format!("slower by {cost:.2} %"));
+    report
+        .tell("ping-pong with an empty sched_stat_runtime hook", &format!("slower by {cost:.2} %"));
     Ok(())
 }
 
