@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use bysyscall_abi::{Cell, Header};
 
 use crate::account::{SECOND, TICK, Threads, since_anchor};
-use crate::arch::{multiply_divide, number};
+use crate::arch::number;
 use crate::cell::{answer_at_once, answer_slowly};
 use crate::real::real_call;
 use crate::state;
@@ -171,27 +171,25 @@ impl Split {
         self.is_still(runtime, told).then_some(told)
     }
 
+    /// Whether `kernel/sched/cputime.c`, `cputime_adjust()`, splits so much into the same clock ticks. That divides
+    /// `stime * runtime` by `utime + stime`; to tell where the quotient lies takes multiplications only, and less time.
     #[inline(never)]
     fn is_still(&self, runtime: u64, told: (c_long, c_long)) -> bool {
-        let (user, system) = self.at(runtime);
-        told == (clock_ticks(user), clock_ticks(system))
-    }
-
-    /// `kernel/sched/cputime.c`, `cputime_adjust()`.
-    fn at(&self, runtime: u64) -> (u64, u64) {
         if self.told_utime + self.told_stime >= runtime {
-            return (self.told_utime, self.told_stime);
+            return true;
         }
-        let system = if self.stime == 0 {
-            0
-        } else if self.utime == 0 {
-            runtime
-        } else {
-            multiply_divide(self.stime, runtime, self.utime + self.stime)
+        let wide = |factor: u64, other: u64| u128::from(factor) * u128::from(other);
+        let product = wide(self.stime, runtime);
+        let sum = (self.utime + self.stime).max(1);
+        let is_quotient_at_least = |least: u64| product >= wide(least, sum);
+        let end = |ticks: c_long| (ticks as u64 + 1) * CLOCK_TICK;
+        let (user_end, system_end) = (end(told.0), end(told.1));
+        // System time is the quotient, or what was told if that is more; user time is the rest, likewise.
+        let is_user = match runtime.checked_sub(user_end) {
+            None => true,
+            Some(excess) => self.told_stime > excess || is_quotient_at_least(excess + 1),
         };
-        let system = system.min(runtime).max(self.told_stime);
-        let user = (runtime - system).max(self.told_utime);
-        (user, runtime - user)
+        is_user && (runtime - self.told_utime < system_end || !is_quotient_at_least(system_end))
     }
 }
 

@@ -96,24 +96,6 @@ pub fn dlsym_address() -> usize {
     )
 }
 
-/// `a * b / c`, for `a <= c` and `c > 0`, so that it fits.
-pub fn multiply_divide(a: u64, b: u64, c: u64) -> u64 {
-    let quotient: u64;
-    // SAFETY: arithmetic on registers; the quotient is at most `b`, so the division does not fault.
-    unsafe {
-        asm!(
-            "mul {b}",
-            "div {c}",
-            b = in(reg) b,
-            c = in(reg) c,
-            inout("rax") a => quotient,
-            out("rdx") _,
-            options(pure, nomem, nostack),
-        );
-    }
-    quotient
-}
-
 /// The vDSO's function (`arch/x86/entry/vdso/vdso.lds.S`).
 pub const VDSO_CLOCK_GETTIME: &CStr = c"__vdso_clock_gettime";
 
