@@ -8,8 +8,10 @@ use crate::kernel::Kernel;
 /// What is run in a guest.
 #[derive(Clone, Debug)]
 pub enum Selection {
-    /// The same tests as natively.
+    /// The same tests as natively, but for the next ones.
     Integration,
+    /// Those of them that start and stop the service over and over, in a guest beside the other.
+    Service,
     /// Those that need a whole machine, but not CPython's, nor those for a kernel that refuses us.
     Lab,
     /// Tests with this in their names.
@@ -78,6 +80,7 @@ pub fn boots(kernel: &Kernel) -> Vec<Boot> {
     vec![
         main.clone(),
         Boot { name: "lab", selection: Selection::Lab, ..main.clone() },
+        Boot { name: "service", selection: Selection::Service, ..main.clone() },
         Boot { name: "integrity", lockdown: "integrity", selection: briefly(), ..main.clone() },
         Boot {
             name: "confidentiality",
@@ -93,6 +96,8 @@ pub fn boots(kernel: &Kernel) -> Vec<Boot> {
 
 /// Kernels before it refuse us.
 pub const OLDEST: (u32, u32) = (5, 19);
+/// In the names of [`Selection::Service`].
+const SERVICE: [&str; 3] = ["lifecycle::", "enabling::", "configuration::"];
 const MACHINE: &str = "/lab/target/lab/machine --color never";
 
 impl Boot {
@@ -104,7 +109,13 @@ impl Boot {
         );
         let integration = "/lab/target/lab/integration --color never";
         let commands = match &self.selection {
-            Selection::Integration => vec![integration.to_owned()],
+            Selection::Integration => {
+                let skip: String = SERVICE.iter().map(|name| format!(" --skip {name}")).collect();
+                vec![format!("{integration}{skip}")]
+            }
+            Selection::Service => {
+                vec![format!("BYSYSCALL_TESTS='{}' {integration}", SERVICE.join(" "))]
+            }
             // CPython's tests alone would take most of the time that a kernel has.
             Selection::Lab => {
                 vec![format!("{lab} --skip refusal:: --skip soak:: --skip foreign::cpython")]
