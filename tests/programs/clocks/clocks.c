@@ -159,6 +159,7 @@ int main(int argc, char **argv)
 
 		clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
 		found->tick = (uint64_t)tick.tv_nsec;
+		found->is_emulated = getenv("BYSYSCALL_TEST_TIME_SCALE") != NULL;
 	}
 	found->deadline = now() + (uint64_t)seconds * SECOND;
 	scenario->run();

@@ -50,6 +50,8 @@ void look(struct history *history)
 		if (passed > GAP) {
 			history->ahead += passed;
 			history->gaps++;
+			if (history->longest_gap < passed)
+				history->longest_gap = passed;
 		}
 	}
 	history->looked = time;

@@ -40,6 +40,8 @@ struct history {
 	// CLOCK_MONOTONIC of the last look, and by how much answers may be ahead since the kernel looked last.
 	uint64_t looked, ahead;
 	unsigned long gaps;
+	// ns; the longest one.
+	uint64_t longest_gap;
 	// ns that have passed, with no more of a gap than would be none.
 	uint64_t lived;
 	struct usage_history usage[WHOS];
@@ -57,6 +59,8 @@ struct found {
 	struct found_usage usage[WHOS];
 	// Not 0: getrusage() may be as old as a tick, of so many ns.
 	uint64_t tick;
+	// CPUs that are emulated may be away for longer than a tick, and the kernel counts one for all that time.
+	bool is_emulated;
 	// By CLOCK_MONOTONIC: when the scenario is to end.
 	uint64_t deadline;
 	// What a process has been told that becomes another program.

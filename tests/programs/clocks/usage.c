@@ -88,6 +88,13 @@ static long tick_microseconds(void)
 // one part may differ by some samples, but not both together.
 #define SAMPLES 4
 
+static long samples_microseconds(const struct history *history)
+{
+	const bool is_late = found->is_emulated && history->longest_gap > found->tick;
+
+	return SAMPLES * (long)((is_late ? history->longest_gap : found->tick) / 1000);
+}
+
 static long together(const struct usage *usage)
 {
 	return usage->of[UTIME] + usage->of[STIME];
@@ -140,12 +147,12 @@ static void note_own(struct history *history, enum who who, const struct usage *
 
 	// Where the wrapper makes the real call after all, the kernel tells what it would have without us.
 	note(history, who, usage,
-	     is_as_of_tick(who) ? SAMPLES * tick_microseconds() : (long)((history->ahead + 999) / 1000));
+	     is_as_of_tick(who) ? samples_microseconds(history) : (long)((history->ahead + 999) / 1000));
 	if (!is_as_of_tick(who))
 		return;
 	for (int field = 0; field < USAGE_FIELDS; field++)
 		judge_least("is too old", who, usage, field,
-			    own->settled.of[field] - (is_time(field) ? SAMPLES * tick_microseconds() : 0));
+			    own->settled.of[field] - (is_time(field) ? samples_microseconds(history) : 0));
 	if (together(usage) < together(&own->settled) - tick_microseconds())
 		wrong(who, UTIME, "and ru_stime are too old", together(usage), together(&own->settled), LONG_MAX);
 	if (own->is_settling && history->lived - own->settling_since > found->tick) {
@@ -158,7 +165,7 @@ static void judge_between(struct history *history, enum who who, const struct us
 			  const struct usage *after)
 {
 	const long gap = TOLERANCE / 1000 + (long)(history->ahead / 1000);
-	const long ahead = is_as_of_tick(who) ? SAMPLES * tick_microseconds() : gap;
+	const long ahead = is_as_of_tick(who) ? samples_microseconds(history) : gap;
 
 	atomic_fetch_add(&found->usage[who].answers, 1);
 	for (int field = 0; field < USAGE_FIELDS; field++) {
