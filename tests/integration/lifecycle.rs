@@ -157,8 +157,10 @@ fn every_pin_removed_under_load() -> Result<()> {
     let others = attached_hooks();
     start()?;
     let first = load(8)?;
-    let second = spawn(preloaded("bracket", &["vfork", "4000"]))?;
-    let third = spawn(preloaded("bracket", &["fork-tree", "9"]))?;
+    // Long enough for what follows; fewer where each takes longer.
+    let (times, depth) = (4000 / patience::scale(), 9 - patience::scale().ilog2());
+    let second = spawn(preloaded("bracket", &["vfork", &times.to_string()]))?;
+    let third = spawn(preloaded("bracket", &["fork-tree", &depth.to_string()]))?;
     sleep(Duration::from_millis(500));
     remove_everything()?;
     ensure!(traces()?.is_empty(), "cannot remove {:?}", traces()?);
