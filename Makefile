@@ -61,7 +61,7 @@ packages:
 	fi
 
 programs: rust $(CALLS:%=$(PROGRAMS)/%) $(CALLS:%=$(PROGRAMS)/%-wrapped) \
-	$(PROGRAMS)/getpid-secure $(PROGRAMS)/bracket $(PROGRAMS)/soak $(PROGRAMS)/clocks $(PROGRAMS)/locked $(PROGRAMS)/own_gettid $(PROGRAMS)/steps $(PROGRAMS)/witness \
+	$(PROGRAMS)/getpid-secure $(PROGRAMS)/bracket $(PROGRAMS)/soak $(PROGRAMS)/clocks $(PROGRAMS)/locked $(PROGRAMS)/own_gettid $(PROGRAMS)/steps $(PROGRAMS)/witness $(PROGRAMS)/early_thread \
 	$(PROGRAMS)/lying.so $(PROGRAMS)/empty.so
 
 $(PROGRAMS):
@@ -86,7 +86,7 @@ $(PROGRAMS)/soak: $(SOAK) | $(PROGRAMS)
 $(PROGRAMS)/clocks: $(CLOCKS) | $(PROGRAMS)
 	$(CC) $(CFLAGS_PROGRAMS) $(filter %.c,$^) -o $@
 
-$(PROGRAMS)/locked $(PROGRAMS)/own_gettid $(PROGRAMS)/steps $(PROGRAMS)/witness: $(PROGRAMS)/%: tests/programs/%.c tests/programs/real.h | $(PROGRAMS)
+$(PROGRAMS)/locked $(PROGRAMS)/own_gettid $(PROGRAMS)/steps $(PROGRAMS)/witness $(PROGRAMS)/early_thread: $(PROGRAMS)/%: tests/programs/%.c tests/programs/real.h | $(PROGRAMS)
 	$(CC) $(CFLAGS_PROGRAMS) $< -o $@
 
 $(PROGRAMS)/lying.so: tests/programs/lying.c | $(PROGRAMS)

@@ -28,6 +28,7 @@ pub fn trials() -> Result<Vec<Trial>> {
         trial("clocks::finds_old_answers", finds_old_answers),
         trial("clocks::answers_are_bypassed", answers_are_bypassed),
         trial("clocks::are_switched_off", are_switched_off),
+        trial("clocks::tick::early_thread", adds_up_early_threads),
     ];
     for name in AS_OF_TICK {
         trials.push(trial(format!("clocks::tick::{name}"), || run_as_of_tick(name)));
@@ -82,6 +83,22 @@ fn run_as_of_tick(scenario: &str) -> Result<()> {
         Verdict::Wrong(said) => bail!("{said}"),
         Verdict::Skipped(reason) => bail!("skipped itself: {reason}"),
     }
+}
+
+/// Threads are added up also where they are made before the first tick.
+fn adds_up_early_threads() -> Result<()> {
+    const TIMES: u64 = 100_000;
+    stop()?;
+    succeed(&mut loader(&["start", "--getrusage", "tick"]))?;
+    let mut command = preloaded("early_thread", &[&TIMES.to_string()]);
+    let result = output(command.env("BYSYSCALL_LOG", "debug"));
+    stop()?;
+    let said = text(&result?.stderr);
+    let bypassed = said.lines().find_map(|line| {
+        line.strip_prefix("getrusage: bypassed ")?.strip_suffix(" times")?.parse::<u64>().ok()
+    });
+    ensure!(bypassed > Some(TIMES / 2), "{said}");
+    Ok(())
 }
 
 /// The brackets can fail: a library that lies now and then is found out, whatever it lies about.
