@@ -15,8 +15,8 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::fixture::{
-    NOBODY, as_nobody, finish, is_attached, library, loader, path, preloaded, spawn, start, status,
-    stop, trial,
+    self, NOBODY, as_nobody, finish, is_attached, library, loader, path, preloaded, spawn, start,
+    status, stop, trial,
 };
 
 pub fn trials() -> Vec<Trial> {
@@ -57,13 +57,8 @@ fn with_config(command: &str, text: &str) -> Result<Command> {
     Ok(loader)
 }
 
-/// Runs a command; it must exit so and say these words.
 fn says(mut command: Command, code: i32, words: &str) -> Result<()> {
-    let output = output(&mut command)?;
-    let said = text(&output.stdout) + &text(&output.stderr);
-    ensure!(output.status.code() == Some(code), "{command:?}: {}: {said}", output.status);
-    ensure!(said.contains(words), "{command:?} does not say `{words}`: {said}");
-    Ok(())
+    fixture::says(&mut command, code, words).map(drop)
 }
 
 fn start_with(text: &str) -> Result<()> {

@@ -218,3 +218,16 @@ pub fn send(child: &Child, signal: Signal) -> Result<()> {
     let pid = Pid::from_raw(i32::try_from(child.id())?).context("a pid is not 0")?;
     kill_process(pid, signal).context("cannot send a signal")
 }
+
+/// What a command prints; it must exit with `code` and say `words`.
+pub fn says(command: &mut Command, code: i32, words: &str) -> Result<String> {
+    let output = output(command)?;
+    let said = text(&output.stdout) + &text(&output.stderr);
+    ensure!(
+        output.status.code() == Some(code),
+        "{command:?}: {}, not {code}: {said}",
+        output.status
+    );
+    ensure!(said.contains(words), "{command:?} does not say `{words}`: {said}");
+    Ok(said)
+}

@@ -9,7 +9,7 @@ use libtest_mimic::Trial;
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 
 use super::image::{ENTRY, Image, PRELOAD};
-use crate::fixture::{as_nobody, loader, path, trial};
+use crate::fixture::{as_nobody, loader, path, says, trial};
 
 const ENABLE: &[&str] = &["enable", "--global"];
 const DISABLE: &[&str] = &["disable", "--global"];
@@ -182,7 +182,7 @@ fn the_name_of_the_program_decides() -> Result<()> {
         symlink("bysyscall", &link)?;
         let mut command = std::process::Command::new(&link);
         command.args(["--global", "--root"]).arg(image.path(""));
-        let said = super::image::says(&mut command, 0, words);
+        let said = says(&mut command, 0, words);
         fs::remove_file(link)?;
         said?;
     }
@@ -191,10 +191,10 @@ fn the_name_of_the_program_decides() -> Result<()> {
 
 fn only_root_enables() -> Result<()> {
     for command in [ENABLE, DISABLE, &["disable", "--everything"]] {
-        super::image::says(&mut as_nobody(loader(command)), 1, "only root")?;
+        says(&mut as_nobody(loader(command)), 1, "only root")?;
     }
     for usage in [&["enable"][..], &["disable"], &["enable", "--global", "--user", "x"]] {
-        super::image::says(&mut loader(usage), 2, "Usage")?;
+        says(&mut loader(usage), 2, "Usage")?;
     }
     Ok(())
 }

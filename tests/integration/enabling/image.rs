@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use bysyscall_tests::process::{output, text};
 
-use crate::fixture::{library, loader, path};
+use crate::fixture::{library, loader, path, says};
 
 pub const PRELOAD: &str = "etc/ld.so.preload";
 pub const LIBRARY: &str = "usr/lib64/libbysyscall.so";
@@ -94,17 +93,4 @@ fn collect(dir: &Path, all: &mut All) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What a command prints; it must exit with `code` and say `words`.
-pub fn says(command: &mut Command, code: i32, words: &str) -> Result<String> {
-    let output = output(command)?;
-    let said = text(&output.stdout) + &text(&output.stderr);
-    ensure!(
-        output.status.code() == Some(code),
-        "{command:?}: {}, not {code}: {said}",
-        output.status
-    );
-    ensure!(said.contains(words), "{command:?} does not say `{words}`: {said}");
-    Ok(said)
 }

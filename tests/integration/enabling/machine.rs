@@ -15,9 +15,9 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use rustix::process::Signal;
 
-use super::image::{ENTRY, says};
+use super::image::ENTRY;
 use crate::fixture::{
-    as_nobody, library, loader, path, plain, send, spawn, start, status, stop, trial,
+    as_nobody, library, loader, path, plain, says, send, spawn, start, status, stop, trial,
 };
 use crate::preload;
 
