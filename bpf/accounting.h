@@ -239,10 +239,8 @@ static __always_inline bool account(struct bysyscall_cell *cell, struct cpu_stat
 /* The same for a task that is switched in. */
 static __always_inline void account_next(struct bysyscall_cell *cell, struct cpu_state *state,
 					 struct mark *mark, struct task_struct *task,
-					 struct rq *queue)
+					 struct task_struct *queued, struct rq *queue)
 {
-	struct task_struct *queued = as_queued(queue, task);
-
 	state->accounted = 0;
 	if (queued && queue && queue->clock_task - task->se.exec_start < CHOICE_TAKES &&
 	    account(cell, state, mark, task, queued, queue,

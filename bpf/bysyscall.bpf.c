@@ -412,13 +412,12 @@ static __always_inline bool fill_in_children(struct bysyscall_cell *cell, struct
  * Where the run queue says that another task runs here, nobody may either, until the next switch or tick.
  */
 static __always_inline bool publish(struct bysyscall_cell *cell, struct cpu_state *state,
-				    struct task_struct *task, struct task_struct *leader,
-				    struct mark *mark, struct rq *queue)
+				    struct task_struct *task, struct task_struct *queued,
+				    struct task_struct *leader, struct mark *mark)
 {
 	__u64 old = *(volatile __u64 *)&cell->state;
 	__u64 count = (old >> BYSYSCALL_COUNT_SHIFT) + 1;
 	__u32 first = allowed(task, mark, state);
-	struct task_struct *queued = as_queued(queue, task);
 	struct relations relations;
 	struct pid *own;
 	__u32 flags;
@@ -527,7 +526,7 @@ __noinline int publish_once(void)
 		withdraw(cell);
 		return 1;
 	}
-	return publish(cell, state, task, leader, mark, queue_of(task));
+	return publish(cell, state, task, as_queued(queue_of(task), task), leader, mark);
 }
 
 /* Publishes the current task after something of it has changed. */
@@ -589,7 +588,7 @@ int BPF_PROG(bysys_switch, bool preempt, struct task_struct *prev, struct task_s
 	__u32 cpu = bpf_get_smp_processor_id();
 	struct cpu_state *state = bpf_map_lookup_elem(&bysys_cpus, &cpu);
 	struct bysyscall_cell *cell = cell_of(cpu);
-	struct task_struct *leader;
+	struct task_struct *leader, *queued;
 	struct mark *mark;
 	struct rq *queue;
 
@@ -621,9 +620,10 @@ int BPF_PROG(bysys_switch, bool preempt, struct task_struct *prev, struct task_s
 		return 0;
 	}
 	queue = queue_of(next);
+	queued = as_queued(queue, next);
 	if (kept_right & ACCOUNT_FLAGS)
-		account_next(cell, state, mark, next, queue);
-	publish(cell, state, next, leader, mark, queue);
+		account_next(cell, state, mark, next, queued, queue);
+	publish(cell, state, next, queued, leader, mark);
 	return 0;
 }
 
