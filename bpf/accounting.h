@@ -236,13 +236,23 @@ static __always_inline bool account(struct bysyscall_cell *cell, struct cpu_stat
 	return true;
 }
 
+/*
+ * Whether a process is accounted for at each switch: from its first real call that asks for CPU
+ * time on, so that all others pay nothing for it. As of the tick always, since getrusage()
+ * for a thread asks unnoticed.
+ */
+static __always_inline bool is_accounted(const struct mark *mark)
+{
+	return mark->has_asked || kept_right & BYSYSCALL_USAGE_BY_TICK;
+}
+
 /* The same for a task that is switched in. */
 static __always_inline void account_next(struct bysyscall_cell *cell, struct cpu_state *state,
 					 struct mark *mark, struct task_struct *task,
 					 struct task_struct *queued, struct rq *queue)
 {
 	state->accounted = 0;
-	if (queued && queue && queue->clock_task - task->se.exec_start < CHOICE_TAKES &&
+	if (is_accounted(mark) && queued && queue && queue->clock_task - task->se.exec_start < CHOICE_TAKES &&
 	    account(cell, state, mark, task, queued, queue,
 		    lead_of(state, queue->clock, false)))
 		state->accounted = identity(task);
@@ -261,6 +271,18 @@ static __always_inline bool is_fresh(struct bysyscall_cell *cell, struct cpu_sta
 	       runtime_of(queue, task) - cell->runtime < ANCHOR_KEEPS &&
 	       lag_of(queue) == state->anchor_lag && task->utime == state->charged_utime &&
 	       task->stime == state->charged_stime && !has_told(cell, task);
+}
+
+/*
+ * Whether it is to be looked at unless it asks. What has no account gets one when it does;
+ * as of the tick at once, see is_accounted().
+ */
+static __always_inline bool is_due(struct bysyscall_cell *cell, struct cpu_state *state,
+				   struct task_struct *task, struct rq *queue)
+{
+	if (state->accounted != identity(task))
+		return kept_right & BYSYSCALL_USAGE_BY_TICK;
+	return !is_fresh(cell, state, task, queue);
 }
 
 /*

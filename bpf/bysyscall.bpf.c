@@ -202,6 +202,8 @@ struct mark {
 	__u32 children_known;
 	/* Not 0: it may wait for children unnoticed. */
 	__u32 has_ring;
+	/* Not 0: it has asked for CPU time; see is_accounted(). */
+	__u32 has_asked;
 	/* How many CPUs have asked to split the times of its threads; the first of them does it for all. */
 	__u32 splitting;
 	/* What getrusage() has told of the thread while there was none but one; ns. */
@@ -621,8 +623,7 @@ int BPF_PROG(bysys_switch, bool preempt, struct task_struct *prev, struct task_s
 	}
 	queue = queue_of(next);
 	queued = as_queued(queue, next);
-	if (kept_right & ACCOUNT_FLAGS)
-		account_next(cell, state, mark, next, queued, queue);
+	account_next(cell, state, mark, next, queued, queue);
 	publish(cell, state, next, queued, leader, mark);
 	return 0;
 }
@@ -689,7 +690,7 @@ int BPF_PROG(bysys_tick, struct task_struct *task)
 	if (!state || !cell)
 		return 0;
 	queued = as_queued(queue, task);
-	if (queued && is_alone && is_fresh(cell, state, queued, queue) && !is_asking(task))
+	if (queued && is_alone && !is_due(cell, state, queued, queue) && !is_asking(task))
 		return 0;
 	mark = mark_of(leader);
 	if (!mark) {
@@ -703,6 +704,11 @@ int BPF_PROG(bysys_tick, struct task_struct *task)
 	if (!is_alone && mark->record) {
 		state->counts++;
 		count_thread(mark, task, runtime_of(queue, task));
+	}
+	if (!is_accounted(mark)) {
+		if (!is_asking(task))
+			return 0;
+		mark->has_asked = 1;
 	}
 	if (!queued || !account_current(cell, state, mark, task, queued, queue))
 		publish_once();
@@ -811,6 +817,7 @@ int BPF_PROG(bysys_newtask, struct task_struct *task, __u64 clone_flags)
 		return 0;
 	mark->real_calls_only = inherited->real_calls_only;
 	mark->has_ring = inherited->has_ring;
+	mark->has_asked = inherited->has_asked;
 	if (kept_right & (ACCOUNT_FLAGS | CHILDREN_FLAGS))
 		give_child_record(mark, inherited);
 	mark->registered = 1;
@@ -844,6 +851,7 @@ int BPF_PROG(bysys_exec, struct task_struct *task)
 	forget_children(mark);
 	mark->registered = 0;
 	mark->real_calls_only = 0;
+	mark->has_asked = 0;
 	publish_current();
 	return 0;
 }

@@ -300,7 +300,7 @@ static __always_inline void count_remotely(struct mark *mark, struct task_struct
 	struct thread *thread;
 	__u32 remote;
 
-	if (!state || !cell || state->accounted != identity(task)) {
+	if (!state || !cell) {
 		count_thread(mark, task, runtime);
 		return;
 	}
@@ -335,9 +335,9 @@ static __always_inline struct counts counts_now(struct cpu_state *state,
 
 /*
  * What the process has used so far goes to its record, where others will be added to
- * it. The current task was its only one, so its account in this CPU's cell says all, as
- * of one moment. Ticks, switches and other CPUs may count it meanwhile, by what is half
- * written here: then all is written again, by what they have left in the cell.
+ * it. The current task was its only one, so what the scheduler has charged to it last says
+ * all. Ticks, switches and other CPUs may charge and count it meanwhile, by what is half
+ * written here: then all is written again.
  */
 static __always_inline void begin_record(struct bysyscall_process *process, struct mark *mark,
 					 struct task_struct *task)
@@ -345,7 +345,8 @@ static __always_inline void begin_record(struct bysyscall_process *process, stru
 	__u32 cpu = bpf_get_smp_processor_id();
 	struct cpu_state *state = bpf_map_lookup_elem(&bysys_cpus, &cpu);
 	struct bysyscall_cell *cell = cell_of(cpu);
-	struct signal_struct *signal = task->signal;
+	struct task_struct *queued = as_queued(queue_of(task), task);
+	struct signal_struct *signal;
 	struct counts before, after;
 	struct thread none = {};
 	struct thread *thread;
@@ -354,33 +355,28 @@ static __always_inline void begin_record(struct bysyscall_process *process, stru
 	/* Others say 1, and that stays. */
 	process->incomplete = BEING_BEGUN;
 	thread = bpf_task_storage_get(&bysys_threads, task, &none, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!state || !cell || !thread)
+	if (!state || !cell || !thread || !queued)
 		return;
+	signal = queued->signal;
 	if (!mark->had_threads) {
 		thread->usage.utime = mark->utime;
 		thread->usage.stime = mark->stime;
 		mark->had_threads = 1;
 	}
 	start_running(state, mark);
-	process->has_cpu_timers = cell->has_cpu_timers;
+	process->has_cpu_timers = signal->posix_cputimers.timers_active;
 	for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
 		before = counts_now(state, cell);
-		if (state->accounted != identity(task))
-			return;
-		thread->runtime = cell->runtime;
-		thread->utime = state->charged_utime;
-		thread->stime = state->charged_stime;
+		thread->runtime = queued->se.sum_exec_runtime;
+		thread->utime = queued->utime;
+		thread->stime = queued->stime;
 		process->runtime = signal->sum_sched_runtime + thread->runtime;
 		process->utime = signal->utime + thread->utime;
 		process->stime = signal->stime + thread->stime;
 		process->told_utime = signal->prev_cputime.utime;
 		process->told_stime = signal->prev_cputime.stime;
 		if (kept_right & BYSYSCALL_USAGE_BY_TICK) {
-			__u64 utime = thread->usage.utime, stime = thread->usage.stime;
-
-			thread->usage = cell->usage;
-			thread->usage.utime = utime;
-			thread->usage.stime = stime;
+			fill_usage(&thread->usage, queued);
 			add_up_usage(&process->usage, signal, &thread->usage);
 		}
 		cell->counted = thread->runtime;

@@ -7,11 +7,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use bysyscall_abi as abi;
 use bysyscall_abi::{Cell, Header, Process, Record, WRAPPERS};
 
-use crate::arch::number;
-use crate::clocks::CLOCK_THREAD_CPUTIME_ID;
-use crate::real::real_call;
 use crate::sys::{Errno, File, find_variable, is_glibc, is_secure_execution, stack_top, unmap};
-use crate::vdso::Timespec;
 use crate::{account, log, state, vdso};
 
 #[used]
@@ -163,17 +159,7 @@ fn map_processes(cells: &File, process: u32) {
     let length = abi::PAGE_ELEMENTS as usize * size_of::<Process>();
     if let Ok(page) = cells.map_shared(offset, length) {
         account::set_processes(first, page.cast_mut().cast());
-        let_kernel_look();
     }
-}
-
-/// Has the kernel bring the account up to date, which a hook notices. Threads can be added up only from an
-/// account, and without this a program that makes some within its first tick would have none.
-fn let_kernel_look() {
-    let mut time = Timespec { seconds: 0, nanoseconds: 0 };
-    let clock = CLOCK_THREAD_CPUTIME_ID as usize;
-    // SAFETY: the kernel writes to the place, which is ours.
-    unsafe { real_call(number::CLOCK_GETTIME, [clock, &raw mut time as usize, 0]) };
 }
 
 /// Keeps the hooks of this start of the service attached for as long as this
