@@ -167,7 +167,7 @@ static __always_inline void account_usage(struct bysyscall_cell *cell, struct cp
 		return;
 	fill_usage(usage, queued);
 	/* So it was told last, and is not told less from here on. */
-	if (mark->had_threads) {
+	if (mark->had_threads || !cell->process_runtime) {
 		struct thread *thread = thread_of(task);
 
 		if (!thread)
@@ -273,6 +273,25 @@ static __always_inline bool is_fresh(struct bysyscall_cell *cell, struct cpu_sta
 	       task->stime == state->charged_stime && !has_told(cell, task);
 }
 
+/* Whether the cell lacks flags that have nothing to do with the account. */
+static __always_inline bool lacks_flags(struct bysyscall_cell *cell)
+{
+	return published_wrappers() & kept_right & ~ACCOUNT_FLAGS &
+	       ~*(volatile __u64 *)&cell->state;
+}
+
+static __always_inline bool is_time_to_look(struct cpu_state *state, struct rq *queue)
+{
+	return queue->clock - state->looked_at >= LOOKS_APART;
+}
+
+/* Looks now and then whether the clock is slewed, also for those that nothing is told. */
+static __always_inline void watch_clock(struct cpu_state *state, struct rq *queue)
+{
+	if (is_time_to_look(state, queue))
+		lead_of(state, queue->clock, true);
+}
+
 /*
  * Whether it is to be looked at unless it asks. What has no account gets one when it does;
  * as of the tick at once, see is_accounted().
@@ -280,6 +299,8 @@ static __always_inline bool is_fresh(struct bysyscall_cell *cell, struct cpu_sta
 static __always_inline bool is_due(struct bysyscall_cell *cell, struct cpu_state *state,
 				   struct task_struct *task, struct rq *queue)
 {
+	if (is_time_to_look(state, queue) && lacks_flags(cell))
+		return true;
 	if (state->accounted != identity(task))
 		return kept_right & BYSYSCALL_USAGE_BY_TICK;
 	return !is_fresh(cell, state, task, queue);

@@ -145,7 +145,7 @@ int BPF_PROG(bysys_tick, struct task_struct *task)
 	struct bysyscall_cell *cell;
 	struct mark *mark;
 	struct rq *queue;
-	bool is_alone;
+	bool is_alone, is_settled;
 	__u32 cpu;
 
 	if (kept_right & TIMES_FLAGS)
@@ -156,7 +156,7 @@ int BPF_PROG(bysys_tick, struct task_struct *task)
 	if (!leader->bpf_storage)
 		return 0;
 	is_alone = task->signal->nr_threads == 1;
-	/* It goes to sleep, and is accounted for when it comes back; nobody else counts what it has run. */
+	/* It goes to sleep, and is looked at when it comes back; nobody else counts what it has run. */
 	if (is_alone && task->__state)
 		return 0;
 	queue = queue_of(task);
@@ -174,8 +174,10 @@ int BPF_PROG(bysys_tick, struct task_struct *task)
 	if (!state || !cell)
 		return 0;
 	queued = as_queued(queue, task);
-	if (queued && is_alone && !is_due(cell, state, queued, queue) && !is_asking(task))
+	if (queued && is_alone && !is_due(cell, state, queued, queue) && !is_asking(task)) {
+		watch_clock(state, queue);
 		return 0;
+	}
 	mark = mark_of(leader);
 	if (!mark) {
 		/* Not registered, or not to be found at the moment: then the times in the cell are old. */
@@ -189,12 +191,17 @@ int BPF_PROG(bysys_tick, struct task_struct *task)
 		state->counts++;
 		count_thread(mark, task, runtime_of(queue, task));
 	}
-	if (!is_accounted(mark)) {
-		if (!is_asking(task))
-			return 0;
+	if (!is_accounted(mark) && is_asking(task))
 		mark->has_asked = 1;
+	if (!queued) {
+		is_settled = false;
+	} else if (is_accounted(mark)) {
+		is_settled = account_current(cell, state, mark, task, queued, queue);
+	} else {
+		watch_clock(state, queue);
+		is_settled = !lacks_flags(cell);
 	}
-	if (!queued || !account_current(cell, state, mark, task, queued, queue))
+	if (!is_settled)
 		publish_once();
 	return 0;
 }

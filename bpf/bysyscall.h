@@ -92,7 +92,8 @@
  * notices that hooks on functions are about to be switched off.
  *
  * CPU time grows while the task runs, and the reader adds what has passed since
- * the anchor; bysys_tick sets a new one at each tick and each real call.
+ * the anchor; bysys_tick sets a new one at each tick and each real call, from the first
+ * real call on that asks for CPU time.
  * bysys_wait notices that a process may take over the usage of a child, which changes
  * in no other way; what getrusage() answers for children needs nothing else.
  * bysys_itimer notices a timer that makes the process's clock stand still between ticks.

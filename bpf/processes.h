@@ -310,7 +310,7 @@ static __always_inline void count_remotely(struct mark *mark, struct task_struct
 	 */
 	remote = __sync_fetch_and_add(&cell->remote, 1);
 	thread = count_thread(mark, task, runtime);
-	if (thread)
+	if (thread && state->accounted == identity(task))
 		*(volatile __u64 *)&cell->counted = thread->runtime;
 	*(volatile __u32 *)&cell->remote = remote + 2;
 }
@@ -352,10 +352,13 @@ static __always_inline void begin_record(struct bysyscall_process *process, stru
 	struct thread *thread;
 	__u32 barrier = 0;
 
-	/* Others say 1, and that stays. */
-	process->incomplete = BEING_BEGUN;
+	/* Before others, who say 1 where there is none, and then that stays. */
 	thread = bpf_task_storage_get(&bysys_threads, task, &none, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	process->incomplete = BEING_BEGUN;
 	if (!state || !cell || !thread || !queued)
+		return;
+	/* Nobody counts, and what is not counted is in no record. */
+	if (!(kept_right & ACCOUNT_FLAGS))
 		return;
 	signal = queued->signal;
 	if (!mark->had_threads) {
@@ -391,6 +394,8 @@ static __always_inline void begin_record(struct bysyscall_process *process, stru
 			break;
 		}
 	}
+	if (kept_right & BYSYSCALL_USAGE_BY_TICK && !process->incomplete)
+		split_of_threads(mark, process, signal);
 }
 
 /*

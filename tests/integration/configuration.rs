@@ -32,6 +32,7 @@ pub fn trials() -> Vec<Trial> {
         ),
         trial("configuration::reload_under_load", reload_under_load),
         trial("configuration::hooks_come_when_they_are_needed", hooks_come_when_they_are_needed),
+        trial("configuration::what_was_not_counted_is_not_told", what_was_not_counted_is_not_told),
         trial("configuration::a_mistake_changes_nothing", a_mistake_changes_nothing),
         trial("configuration::never_and_only", never_and_only),
         trial("configuration::left_alone_is_not_marked", left_alone_is_not_marked),
@@ -359,6 +360,23 @@ fn hooks_come_when_they_are_needed() -> Result<()> {
             _ => answered.iter().any(|line| log.contains(line)),
         };
         ensure!(is_answered, "{scenario}: {log}");
+    }
+    stop()
+}
+
+/// What threads ran while nobody counted it is in no record, and nobody believes one later.
+fn what_was_not_counted_is_not_told() -> Result<()> {
+    start_with("wrappers = ['getrusage']")?;
+    ensure!(!is_attached("bysys_tick")?, "bysys_tick is attached");
+    let run = |scenario| Ok((scenario, spawn(preloaded("clocks", &[scenario, "6"]))?));
+    let running: Vec<_> =
+        ["siblings", "joins", "churn"].into_iter().map(run).collect::<Result<_>>()?;
+    std::thread::sleep(Duration::from_secs(2));
+    reload("")?;
+    ensure!(is_attached("bysys_tick")?, "bysys_tick is not attached");
+    for (scenario, child) in running {
+        let said = finish(scenario, child)?;
+        ensure!(said.contains(" 0 wrong"), "{scenario}: {said}");
     }
     stop()
 }

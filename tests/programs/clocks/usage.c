@@ -88,6 +88,10 @@ static long tick_microseconds(void)
 // one part may differ by some samples, but not both together.
 #define SAMPLES 4
 
+// Ticks after which what a real call has told is told by ours too. Other threads' CPUs have theirs late
+// where they are emulated and the machine lets them wait; nobody here notices.
+#define SETTLES (found->is_emulated ? 25 : 1)
+
 static long samples_microseconds(const struct history *history)
 {
 	const bool is_late = found->is_emulated && history->longest_gap > found->tick;
@@ -155,7 +159,7 @@ static void note_own(struct history *history, enum who who, const struct usage *
 			    own->settled.of[field] - (is_time(field) ? samples_microseconds(history) : 0));
 	if (together(usage) < together(&own->settled) - tick_microseconds())
 		wrong(who, UTIME, "and ru_stime are too old", together(usage), together(&own->settled), LONG_MAX);
-	if (own->is_settling && history->lived - own->settling_since > found->tick) {
+	if (own->is_settling && history->lived - own->settling_since > SETTLES * found->tick) {
 		own->settled = own->settling;
 		own->is_settling = false;
 	}

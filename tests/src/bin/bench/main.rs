@@ -25,6 +25,7 @@ fn main() -> Result<()> {
         ["calls-by-lsl"] => calls::print_by_lsl(),
         ["fork-server"] => processes::serve_forks(),
         ["ping-pong", switches] => hooks::ping_pong(switches.parse()?),
+        ["asking-ping-pong", switches] => hooks::asking_ping_pong(switches.parse()?),
         ["fault-loop", faults] => faults::fault_loop(faults.parse()?),
         ["curve", number, threads] => curve::print(number.parse()?, threads.parse()?),
         other => bail!("unknown arguments {other:?}"),
