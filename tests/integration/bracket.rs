@@ -55,11 +55,12 @@ pub fn trials() -> Result<Vec<Trial>> {
             let trial = trial(format!("bracket::{user}::{name}"), move || run(command));
             trials.push(if refused { skip(trial, "fexit", (5, 19)) } else { trial });
         };
+        let number = number_of(name);
         // A minute of it where a minute is worth something.
         let long = name == "migrate" && patience::scale() == 1;
-        add("root", command(&scenario, long.then_some("60")));
+        add("root", command(&scenario, if long { Some("60") } else { number }));
         if !scenario.needs_root {
-            add("user", as_nobody(command(&scenario, None)));
+            add("user", as_nobody(command(&scenario, number)));
         }
         if ["threads", "migrate", "signals", "load", "getresuid-pointers"].contains(&name) {
             let mut by_lsl = command(&scenario, None);
@@ -68,6 +69,17 @@ pub fn trials() -> Result<Vec<Trial>> {
         }
     }
     Ok(trials)
+}
+
+/// Where CPUs are emulated less of what takes the longest there, so that a kernel has its 15 minutes.
+fn number_of(scenario: &str) -> Option<&'static str> {
+    match scenario {
+        _ if patience::scale() == 1 => None,
+        "churn" => Some("2500"),
+        "seccomp-emulated" => Some("15"),
+        "ptrace-emulated" => Some("6"),
+        _ => None,
+    }
 }
 
 /// The scenario with the library preloaded.
