@@ -21,6 +21,8 @@ const NONE_WRONG: &str = " 0 mismatches";
 /// A scenario that `bracket list` names.
 struct Scenario {
     name: String,
+    /// How often, or for how many seconds.
+    number: u32,
     needs_root: bool,
     needs_library: bool,
 }
@@ -30,6 +32,7 @@ fn scenarios() -> Result<Vec<Scenario>> {
     let scenario = |line: &str| {
         Some(Scenario {
             name: line.split(' ').next()?.to_owned(),
+            number: line.split(' ').find_map(|word| word.parse().ok())?,
             needs_root: line.ends_with(", root"),
             needs_library: line.contains("LIBRARY"),
         })
@@ -55,15 +58,15 @@ pub fn trials() -> Result<Vec<Trial>> {
             let trial = trial(format!("bracket::{user}::{name}"), move || run(command));
             trials.push(if refused { skip(trial, "fexit", (5, 19)) } else { trial });
         };
-        let number = number_of(name);
         // A minute of it where a minute is worth something.
         let long = name == "migrate" && patience::scale() == 1;
-        add("root", command(&scenario, if long { Some("60") } else { number }));
+        let number = if long { 60 } else { scenario.number };
+        add("root", command(&scenario, number));
         if !scenario.needs_root {
-            add("user", as_nobody(command(&scenario, number)));
+            add("user", as_nobody(command(&scenario, scenario.number)));
         }
         if ["threads", "migrate", "signals", "load", "getresuid-pointers"].contains(&name) {
-            let mut by_lsl = command(&scenario, None);
+            let mut by_lsl = command(&scenario, scenario.number);
             by_lsl.env("BYSYSCALL_CPU_NUMBER", "lsl");
             add("lsl", by_lsl);
         }
@@ -71,24 +74,20 @@ pub fn trials() -> Result<Vec<Trial>> {
     Ok(trials)
 }
 
-/// Where CPUs are emulated less of what takes the longest there, so that a kernel has its 15 minutes.
-fn number_of(scenario: &str) -> Option<&'static str> {
-    match scenario {
-        _ if patience::scale() == 1 => None,
-        "churn" => Some("2500"),
-        "seccomp-emulated" => Some("15"),
-        "ptrace-emulated" => Some("6"),
-        _ => None,
-    }
-}
-
 /// The scenario with the library preloaded.
-fn command(scenario: &Scenario, number: Option<&str>) -> Command {
+fn command(scenario: &Scenario, number: u32) -> Command {
     let mut command = limited(TIME_LIMIT, "bracket", &[&scenario.name]);
     if scenario.needs_library {
         command.arg(library());
     }
-    command.args(number);
+    // Where CPUs are emulated less of what is done often, so that a kernel's tests take 15 minutes.
+    let part = match number {
+        _ if patience::scale() == 1 => 1,
+        1000.. => 4,
+        10.. => 2,
+        _ => 1,
+    };
+    command.arg((number / part).to_string());
     command
 }
 
