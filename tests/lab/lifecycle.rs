@@ -214,7 +214,11 @@ impl Crowd {
                 Times(times) => times / patience::scale(),
             };
             let mut command = plain("bracket", &[name, &number.to_string()]);
-            command.env("LD_PRELOAD", &self.libraries[self.started % 2]).env(PAUSE.0, PAUSE.1);
+            command.env("LD_PRELOAD", &self.libraries[self.started % 2]);
+            // A handler that pauses has the next signal before it is done.
+            if name != "signals" {
+                command.env(PAUSE.0, PAUSE.1);
+            }
             // Each kind comes with each library and as each user, but for what needs root.
             let as_user = self.started / 2 % 2 == 1 && name != "creds-overlay";
             let command = if as_user { as_nobody(command) } else { command };
