@@ -60,10 +60,11 @@ pub fn tick() -> u32 {
 pub fn tick_origin() -> Result<u64> {
     const PATH: &str = "/proc/timer_list";
     const LOOKS: usize = 50;
-    const LEAST_LOOKS: usize = 7;
-    const SEEN_AT_LEAST: usize = 4;
+    // Over a tenth of a second: a virtual CPU that counts ticks may have to wait for so long.
+    const LEAST_LOOKS: usize = 12;
+    const SEEN_AT_LEAST: usize = 6;
     // Each at another tick, and at another time of it.
-    let pause = Duration::from_nanos(u64::from(tick()) * 13 / 10);
+    let pause = Duration::from_nanos(u64::from(tick()) * 23 / 10);
 
     let (mut origins, mut unclear) = (Vec::new(), None);
     for look in 1..=LOOKS {

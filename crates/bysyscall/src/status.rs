@@ -6,7 +6,7 @@ use std::io::Read;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use bysyscall_abi::{Count, HOOKS, Service, WRAPPERS};
+use bysyscall_abi::{Count, HOOKS, Service, WRAPPERS, Wrapper};
 use comfy_table::{Table, presets};
 use libbpf_rs::{Iter, Link, libbpf_sys};
 use nix::unistd::{Gid, Group};
@@ -168,10 +168,7 @@ pub fn collect() -> Result<Status> {
             }
             Some(_) if obstacle.is_some() => obstacle.map(|(_, reason)| reason.clone()),
             Some(_) => Some(lacking.map_or_else(
-                || {
-                    "kernel.ftrace_enabled was written since the start; stop and start again"
-                        .to_owned()
-                },
+                || format!("{} since the start; stop and start again", forbidden_by(wrapper)),
                 |hook| format!("needs {}, which is not attached", hook.attach_point),
             )),
         };
@@ -196,6 +193,18 @@ pub fn collect() -> Result<Status> {
         registered: service.map(|_| registered()).transpose()?,
         enabled: Enabled::find()?,
     })
+}
+
+/// What has made the programs forbid a wrapper whose hooks are all attached.
+fn forbidden_by(wrapper: &Wrapper) -> &'static str {
+    let needs = |hook| wrapper.is_in(bysyscall_abi::wrappers_that_need(hook));
+    if needs("bysys_ftrace") {
+        "kernel.ftrace_enabled was written"
+    } else if needs("bysys_tick") {
+        "a tick of the kernel came before its time"
+    } else {
+        "a hook was called when it should not have been, or too many tasks were preempted in one,"
+    }
 }
 
 /// Asks only where it matters: the kernel's types take long to read.
