@@ -251,10 +251,15 @@ static __always_inline void account_next(struct bysyscall_cell *cell, struct cpu
 					 struct mark *mark, struct task_struct *task,
 					 struct task_struct *queued, struct rq *queue)
 {
+	__u64 lead;
+
 	state->accounted = 0;
-	if (is_accounted(mark) && queued && queue && queue->clock_task - task->se.exec_start < CHOICE_TAKES &&
-	    account(cell, state, mark, task, queued, queue,
-		    lead_of(state, queue->clock, false)))
+	if (!(kept_right & ACCOUNT_FLAGS) || !queued || !queue ||
+	    queue->clock_task - task->se.exec_start >= CHOICE_TAKES)
+		return;
+	/* Here it is seen best, for whoever is accounted for next. */
+	lead = lead_of(state, queue->clock, false);
+	if (is_accounted(mark) && account(cell, state, mark, task, queued, queue, lead))
 		state->accounted = identity(task);
 }
 

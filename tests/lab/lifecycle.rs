@@ -24,8 +24,6 @@ use crate::support::set_mode;
 const PARTS: usize = 5;
 const ROUNDS: usize = 10;
 const PROCESSES: usize = 20;
-/// After each round of questions, ms: without, twenty leave emulated CPUs to the loader too seldom.
-const PAUSE: (&str, &str) = ("BRACKET_PAUSE", "5");
 
 /// What root can do to the service behind its back. None of it may take the
 /// hooks from processes that believe the cells.
@@ -189,7 +187,7 @@ impl Crowd {
     /// Long enough that most live through several rounds, on a slow machine too. None has many threads
     /// at a time: to detach hooks the kernel waits until each task that can run has run.
     const KINDS: &[(&str, Length)] = &[
-        ("single", Times(8000)),
+        ("single", Times(20000)),
         ("fork", Times(300)),
         ("fork-thread", Times(50)),
         ("vfork", Times(50)),
@@ -215,10 +213,6 @@ impl Crowd {
             };
             let mut command = plain("bracket", &[name, &number.to_string()]);
             command.env("LD_PRELOAD", &self.libraries[self.started % 2]);
-            // A handler that pauses has the next signal before it is done.
-            if name != "signals" {
-                command.env(PAUSE.0, PAUSE.1);
-            }
             // Each kind comes with each library and as each user, but for what needs root.
             let as_user = self.started / 2 % 2 == 1 && name != "creds-overlay";
             let command = if as_user { as_nobody(command) } else { command };

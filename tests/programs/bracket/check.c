@@ -15,7 +15,6 @@
 
 #define DESCRIBED_AT_MOST 10
 #define SCORE_VARIABLE "BRACKET_SCORE"
-#define PAUSE_VARIABLE "BRACKET_PAUSE"
 
 struct wrappers wrappers = {
 	getpid,	   gettid,    getuid,  geteuid, getgid,	 getegid, getresuid,
@@ -91,11 +90,8 @@ void *open_shared(const char *variable, size_t size)
 int score_open(void)
 {
 	const bool inherited = getenv(SCORE_VARIABLE) != NULL;
-	const char *milliseconds = getenv(PAUSE_VARIABLE);
 
 	score = open_shared(SCORE_VARIABLE, sizeof(*score));
-	if (milliseconds)
-		score->pause.tv_nsec = atol(milliseconds) * 1000000;
 	return inherited;
 }
 
@@ -340,8 +336,6 @@ void check_all(void)
 		judge(call, DIRECT, &first, &direct, &middle, overlapping);
 		judge(call, THROUGH_SYSCALL, &middle, &through, &last, overlapping);
 	}
-	if (score->pause.tv_nsec)
-		real(SYS_nanosleep, &score->pause, NULL);
 }
 
 void check_times(long times)

@@ -10,7 +10,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
-#include <time.h>
 
 // What is asked: libc's symbols, as this program was linked; `dlopen-late` puts others here.
 struct wrappers {
@@ -41,9 +40,6 @@ struct score {
 	// than one change overlaps proves nothing about an answer that equals neither end.
 	atomic_long begun;
 	atomic_long ended;
-
-	// After each round of questions; BRACKET_PAUSE has its milliseconds.
-	struct timespec pause;
 
 	// For the scenarios' own use; zero at the start of each.
 	_Atomic uint32_t gate;
