@@ -15,6 +15,8 @@
 #define GAP 5000
 // ns before a gap that may be counted as stolen too: see judge.h. Up to 1.8 us have been seen.
 #define STOLEN_EARLY 5000
+// How often the kernel is made to look again where a gap follows at once. Emulated CPUs may take so long each time.
+#define LOOKS 3
 
 struct found *found;
 const char *scenario_name;
@@ -103,14 +105,21 @@ uint64_t clock_by_wrapper(enum clock clock)
 }
 
 // Lets the kernel look: what was stolen before, it knows as soon as its account goes on, and so do answers.
+// What is stolen at once after that, it may not know by its next look either: that one can find nothing but stolen time.
 void let_kernel_look(struct history *history)
 {
-	look(history);
-	const uint64_t before = ask_kernel(THREAD_CLOCK, CLOCK_THREAD_CPUTIME_ID);
+	unsigned long gaps;
+	int looks = 0;
 
-	while (ask_kernel(THREAD_CLOCK, CLOCK_THREAD_CPUTIME_ID) == before)
-		;
-	look(history);
+	do {
+		const uint64_t before = ask_kernel(THREAD_CLOCK, CLOCK_THREAD_CPUTIME_ID);
+
+		do {
+			look(history);
+			gaps = history->gaps;
+		} while (ask_kernel(THREAD_CLOCK, CLOCK_THREAD_CPUTIME_ID) == before);
+		look(history);
+	} while (history->gaps != gaps && ++looks < LOOKS);
 	history->ahead = 0;
 }
 
