@@ -9,6 +9,7 @@ use bysyscall_abi::Cell;
 use bysyscall_abi::arch::Cpu;
 
 use crate::state;
+use crate::vdso::{self, Timespec};
 
 /// Why a cell gave no answer.
 enum Refused {
@@ -76,7 +77,13 @@ pub fn answer_at_once<T>(bit: u32, read: impl Fn(*const Cell) -> Option<T>) -> O
     unsafe { attempt(cells, bit, Cpu::by_rdpid, read) }.ok()
 }
 
-/// The same with all that the shortest way leaves out: more attempts, CPUs
+/// The time for [`answer_at_once`], by CLOCK_MONOTONIC; `None`: the shortest way leads to no answer.
+#[inline(always)]
+pub fn time_at_once(bit: u32) -> Option<Timespec> {
+    (!state::DIRECT[bit as usize].load(Relaxed).is_null()).then(vdso::monotonic)
+}
+
+/// [`answer_at_once`] with all that the shortest way leaves out: more attempts, CPUs
 /// without `rdpid`, counting, the real call.
 #[cold]
 #[inline(never)]

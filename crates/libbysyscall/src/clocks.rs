@@ -8,7 +8,7 @@ use bysyscall_abi::Cell;
 
 use crate::account::{CpuTime, SECOND, process_time, thread_time};
 use crate::arch::number;
-use crate::cell::{answer, answer_at_once, answer_slowly};
+use crate::cell::{answer, answer_at_once, answer_slowly, time_at_once};
 use crate::real::real_call;
 use crate::vdso::{self, Timespec};
 use crate::wrappers::{bit, is_on_stack, with_errno};
@@ -106,8 +106,8 @@ fn cpu_time(
     read: impl Fn(*const Cell, Timespec) -> Option<CpuTime> + Copy,
 ) -> c_long {
     // First of all: the vDSO waits for what comes before it, and what comes after goes on beside it.
-    let now = vdso::monotonic();
-    if is_on_stack(time)
+    if let Some(now) = time_at_once(bit::clock_gettime)
+        && is_on_stack(time)
         && let Some(told) = answer_at_once(bit::clock_gettime, |cell| read(cell, now))
     {
         // SAFETY: `is_on_stack` has seen that this is writable memory.

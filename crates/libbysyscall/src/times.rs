@@ -9,7 +9,7 @@ use bysyscall_abi::{Cell, Header};
 
 use crate::account::{SECOND, TICK, Threads, since_anchor};
 use crate::arch::number;
-use crate::cell::{answer_at_once, answer_slowly};
+use crate::cell::{answer_at_once, answer_slowly, time_at_once};
 use crate::real::real_call;
 use crate::state;
 use crate::vdso::{self, Timespec};
@@ -39,8 +39,8 @@ fn clock_ticks(nanoseconds: u64) -> c_long {
 /// A pointer to memory that other code uses must point to a `struct tms`, or be null.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn times(times: *mut Tms) -> c_long {
-    let now = vdso::monotonic();
-    if (times.is_null() || is_on_stack(times))
+    if let Some(now) = time_at_once(bit::times)
+        && (times.is_null() || is_on_stack(times))
         && let Some((told, ticks)) = answer_at_once(bit::times, |cell| times_at(cell, now))
     {
         if !times.is_null() {
