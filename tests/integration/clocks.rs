@@ -98,15 +98,7 @@ fn add_up_early_threads() -> Result<()> {
     const TIMES: u64 = 100_000;
     // Emulated clocks may seem to be slewed, and then calls are real for longer than this takes.
     let enough = if patience::scale() > 1 { 0 } else { TIMES / 2 };
-    let mut seen = Vec::new();
-    for _ in 0..patience::scale() {
-        let (bypassed, real) = counts("early_thread", &[&TIMES.to_string()], "getrusage")?;
-        if bypassed > enough {
-            return Ok(());
-        }
-        seen.push((bypassed, real));
-    }
-    bail!("bypassed and real calls of each attempt: {seen:?}")
+    enough_answers(enough, "early_thread", &[&TIMES.to_string()], "getrusage").map(drop)
 }
 
 /// The brackets can fail: a library that lies now and then is found out, whatever it lies about.
@@ -160,10 +152,11 @@ fn counts(program: &str, arguments: &[&str], function: &str) -> Result<(u64, u64
 
 /// What the brackets show is worth something only if the answers come from the cells.
 fn answers_are_bypassed() -> Result<()> {
+    const MANY: u64 = 1000;
     start()?;
     for scenario in ["busy", "system", "children"] {
         for function in ["clock_gettime", "clock", "times"] {
-            let (bypassed, real) = enough_answers(scenario, function)?;
+            let (bypassed, real) = enough_answers(MANY, "clocks", &[scenario, SECONDS], function)?;
             // Each new clock tick of times() is told by a real call, and a call that waits for
             // children is followed by some.
             let allowed = match scenario {
@@ -174,22 +167,26 @@ fn answers_are_bypassed() -> Result<()> {
             ensure!(real <= allowed, "{scenario}: {function}: {bypassed} bypassed, {real} real");
         }
     }
-    enough_answers("threads", "clock_gettime").map(drop)
+    enough_answers(MANY, "clocks", &["threads", SECONDS], "clock_gettime").map(drop)
 }
 
-/// [`counts`] of a scenario with many answers. On emulated CPUs hooks look at the clocks so late that these may
-/// seem to be slewed, and then calls are real for about as long as a scenario takes: there it may be run again.
-fn enough_answers(scenario: &str, function: &str) -> Result<(u64, u64)> {
-    const ENOUGH: u64 = 1000;
+/// [`counts`] of a run with more answers than these. On emulated CPUs hooks look at the clocks so late that these may
+/// seem to be slewed, and then calls are real for about as long as a program takes: there it may be run again.
+fn enough_answers(
+    enough: u64,
+    program: &str,
+    arguments: &[&str],
+    function: &str,
+) -> Result<(u64, u64)> {
     let mut seen = Vec::new();
     for _ in 0..patience::scale() {
-        let counts = counts("clocks", &[scenario, SECONDS], function)?;
-        if counts.0 > ENOUGH {
+        let counts = counts(program, arguments, function)?;
+        if counts.0 > enough {
             return Ok(counts);
         }
         seen.push(counts);
     }
-    bail!("{scenario}: {function}: bypassed and real calls of each attempt: {seen:?}")
+    bail!("{program} {arguments:?}: {function}: bypassed and real calls of each attempt: {seen:?}")
 }
 
 /// What is switched off makes real calls, and needs no hook.
