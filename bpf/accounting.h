@@ -137,10 +137,11 @@ static __always_inline void account_times(struct bysyscall_cell *cell, struct ta
 /* Whether a real call has told times since, or the cell has none. */
 static __always_inline bool has_told(struct bysyscall_cell *cell, struct task_struct *task)
 {
-	struct prev_cputime *told = &task->signal->prev_cputime;
+	struct signal_struct *signal = task->signal;
 
 	return kept_right & TIMES_FLAGS && cell->process_runtime &&
-	       (cell->told_utime != told->utime || cell->told_stime != told->stime);
+	       (cell->told_utime != signal->prev_cputime.utime ||
+		cell->told_stime != signal->prev_cputime.stime);
 }
 
 /*
@@ -165,7 +166,7 @@ static __always_inline void account_usage(struct bysyscall_cell *cell, struct cp
 	state->has_usage = 0;
 	if (!process)
 		return;
-	fill_usage(usage, queued);
+	fill_usage(usage, queued, signal);
 	/* So it was told last, and is not told less from here on. */
 	if (mark->had_threads || !cell->process_runtime) {
 		struct thread *thread = thread_of(task);
@@ -176,7 +177,7 @@ static __always_inline void account_usage(struct bysyscall_cell *cell, struct cp
 		stime = &thread->usage.stime;
 	}
 	split(utime, stime, cell->runtime, state->charged_utime, state->charged_stime,
-	      &task->prev_cputime);
+	      task->prev_cputime.utime, task->prev_cputime.stime);
 	usage->utime = *utime;
 	usage->stime = *stime;
 	state->has_usage = 1;
@@ -185,7 +186,7 @@ static __always_inline void account_usage(struct bysyscall_cell *cell, struct cp
 	add_up_usage(&process->usage, signal, usage);
 	split(&process->usage.utime, &process->usage.stime, cell->process_runtime,
 	      signal->utime + state->charged_utime, signal->stime + state->charged_stime,
-	      &signal->prev_cputime);
+	      signal->prev_cputime.utime, signal->prev_cputime.stime);
 }
 
 /*

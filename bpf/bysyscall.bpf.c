@@ -75,6 +75,7 @@ int BPF_PROG(bysys_switch, bool preempt, struct task_struct *prev, struct task_s
 	struct cpu_state *state = bpf_map_lookup_elem(&bysys_cpus, &cpu);
 	struct bysyscall_cell *cell = cell_of(cpu);
 	struct task_struct *leader, *queued;
+	bool has_memory = next->mm;
 	struct mark *mark;
 	struct rq *queue;
 
@@ -90,7 +91,7 @@ int BPF_PROG(bysys_switch, bool preempt, struct task_struct *prev, struct task_s
 	 * Without user memory it will not run user code: the cell is nobody's meanwhile. If that is
 	 * because it ends, it still runs for its process, which is there until the times are taken over.
 	 */
-	if (!next->mm && !(is_exiting(next) && has_times(next)))
+	if (!has_memory && !(is_exiting(next) && has_times(next)))
 		return 0;
 	leader = next->group_leader;
 	mark = mark_of(leader);
@@ -98,7 +99,7 @@ int BPF_PROG(bysys_switch, bool preempt, struct task_struct *prev, struct task_s
 		switches_are_hidden = 1;
 	if (mark && next->signal->nr_threads != 1)
 		start_running(state, mark);
-	if (!next->mm)
+	if (!has_memory)
 		return 0;
 	if (!mark) {
 		state->accounted = 0;
@@ -140,7 +141,10 @@ static __always_inline void note_jiffies(void)
 SEC("tp_btf/sched_stat_runtime")
 int BPF_PROG(bysys_tick, struct task_struct *task)
 {
-	struct task_struct *leader, *queued;
+	/* What as_queued() has to say of trusted pointers goes for all of these: once, before anything branches. */
+	struct task_struct *leader = task->group_leader, *queued;
+	struct signal_struct *signal = task->signal;
+	bool has_storage = leader->bpf_storage, ends = !has_times(task);
 	struct cpu_state *state;
 	struct bysyscall_cell *cell;
 	struct mark *mark;
@@ -150,12 +154,9 @@ int BPF_PROG(bysys_tick, struct task_struct *task)
 
 	if (kept_right & TIMES_FLAGS)
 		note_jiffies();
-	if (!has_times(task))
+	if (ends || !has_storage)
 		return 0;
-	leader = task->group_leader;
-	if (!leader->bpf_storage)
-		return 0;
-	is_alone = task->signal->nr_threads == 1;
+	is_alone = signal->nr_threads == 1;
 	/* It goes to sleep, and is looked at when it comes back; nobody else counts what it has run. */
 	if (is_alone && task->__state)
 		return 0;
@@ -163,9 +164,9 @@ int BPF_PROG(bysys_tick, struct task_struct *task)
 	if (!queue)
 		return 0;
 	if (identity(task) != identity(bpf_get_current_task_btf())) {
-		mark = is_alone ? NULL : mark_of(leader);
+		mark = is_alone ? NULL : stored_mark_of(leader);
 		if (mark && mark->record)
-			count_remotely(mark, task, runtime_of(queue, task));
+			count_remotely(mark, task, signal, runtime_of(queue, task));
 		return 0;
 	}
 	cpu = bpf_get_smp_processor_id();
@@ -178,7 +179,7 @@ int BPF_PROG(bysys_tick, struct task_struct *task)
 		watch_clock(state, queue);
 		return 0;
 	}
-	mark = mark_of(leader);
+	mark = stored_mark_of(leader);
 	if (!mark) {
 		/* Not registered, or not to be found at the moment: then the times in the cell are old. */
 		if (state->process == identity(leader)) {
@@ -189,7 +190,7 @@ int BPF_PROG(bysys_tick, struct task_struct *task)
 	}
 	if (!is_alone && mark->record) {
 		state->counts++;
-		count_thread(mark, task, runtime_of(queue, task));
+		count_thread(mark, task, signal, runtime_of(queue, task));
 	}
 	if (!is_accounted(mark) && is_asking(task))
 		mark->has_asked = 1;
@@ -282,8 +283,8 @@ SEC("tp_btf/task_newtask")
 int BPF_PROG(bysys_newtask, struct task_struct *task, __u64 clone_flags)
 {
 	struct task_struct *parent = bpf_get_current_task_btf();
+	struct mark *mark, *inherited = mark_of(parent->group_leader);
 	struct bysyscall_cell *cell;
-	struct mark *mark, *inherited;
 
 	/* A process that makes a task has migration enabled, but for us. */
 	if (own_migration_disabled < 0 && parent->mm)
@@ -296,7 +297,6 @@ int BPF_PROG(bysys_newtask, struct task_struct *task, __u64 clone_flags)
 		if (cell)
 			*(volatile __u64 *)&cell->process_runtime = 0;
 	}
-	inherited = mark_of(parent->group_leader);
 	if (!inherited)
 		return 0;
 	if (clone_flags & CLONE_THREAD) {
@@ -331,7 +331,10 @@ SEC("tp_btf/sched_process_exec")
 int BPF_PROG(bysys_exec, struct task_struct *task)
 {
 	struct mark *mark = any_mark_of(task->group_leader);
+	__u32 cpu = bpf_get_smp_processor_id();
 	struct bysyscall_process *process;
+	struct bysyscall_cell *cell;
+	struct cpu_state *state;
 
 	if (!mark)
 		return 0;
@@ -343,7 +346,12 @@ int BPF_PROG(bysys_exec, struct task_struct *task)
 	mark->registered = 0;
 	mark->real_calls_only = 0;
 	mark->has_asked = 0;
-	publish_current();
+	state = bpf_map_lookup_elem(&bysys_cpus, &cpu);
+	cell = cell_of(cpu);
+	if (!state || !cell)
+		return 0;
+	state->accounted = 0;
+	withdraw(cell);
 	return 0;
 }
 

@@ -325,6 +325,9 @@ struct bpf_iter_meta {
 	__u64 seq_num;
 };
 
+#pragma clang attribute pop
+
+/* kernel/bpf/map_iter.c, task_iter.c: the contexts of iterators, whose layout is part of their interface. */
 struct bpf_iter__bpf_map_elem {
 	union {
 		struct bpf_iter_meta *meta;
@@ -348,7 +351,5 @@ struct bpf_iter__task {
 		struct task_struct *task;
 	};
 };
-
-#pragma clang attribute pop
 
 #endif

@@ -185,11 +185,11 @@ static __always_inline void add_more(__u64 *sum, __u64 *counted, __u64 now)
 
 /* Adds to the record what getrusage() tells of a thread, but for its times. */
 static __always_inline void count_usage(struct bysyscall_process *process, struct thread *thread,
-					struct task_struct *task)
+					struct task_struct *task, struct signal_struct *signal)
 {
 	struct bysyscall_usage usage = {};
 
-	fill_usage(&usage, task);
+	fill_usage(&usage, task, signal);
 	raise(&process->usage.maxrss, usage.maxrss);
 	add_more(&process->usage.minflt, &thread->usage.minflt, usage.minflt);
 	add_more(&process->usage.majflt, &thread->usage.majflt, usage.majflt);
@@ -206,16 +206,20 @@ static __always_inline void count_usage(struct bysyscall_process *process, struc
 static __always_inline void count_usage_now(struct task_struct *task)
 {
 	struct bysyscall_process *process;
+	struct signal_struct *signal;
 	struct thread *thread;
 	struct mark *mark;
 
-	if (!(kept_right & BYSYSCALL_USAGE_BY_TICK) || !has_times(task) || task->signal->nr_threads == 1)
+	if (!(kept_right & BYSYSCALL_USAGE_BY_TICK) || !has_times(task))
+		return;
+	signal = task->signal;
+	if (signal->nr_threads == 1)
 		return;
 	mark = mark_of(task->group_leader);
 	process = mark ? record_of(mark) : NULL;
 	thread = process ? thread_of(task) : NULL;
 	if (thread)
-		count_usage(process, thread, task);
+		count_usage(process, thread, task, signal);
 }
 
 /*
@@ -235,7 +239,8 @@ static __always_inline void split_of_threads(struct mark *mark, struct bysyscall
 
 		split(&process->usage.utime, &process->usage.stime,
 		      *(volatile __u64 *)&process->runtime, *(volatile __u64 *)&process->utime,
-		      *(volatile __u64 *)&process->stime, &signal->prev_cputime);
+		      *(volatile __u64 *)&process->stime, signal->prev_cputime.utime,
+		      signal->prev_cputime.stime);
 		splitting = __sync_val_compare_and_swap(&mark->splitting, seen, 0);
 		if (splitting == seen)
 			return;
@@ -249,11 +254,10 @@ static __always_inline void split_of_threads(struct mark *mark, struct bysyscall
  * runs afterwards is nobody's. Whether what is found just then is of before nobody can tell.
  */
 static __always_inline struct thread *count_thread(struct mark *mark, struct task_struct *task,
-						   __u64 runtime)
+						   struct signal_struct *signal, __u64 runtime)
 {
 	struct bysyscall_process *process = record_of(mark);
 	__u64 utime = task->utime, stime = task->stime;
-	struct signal_struct *signal = task->signal;
 	struct thread *thread;
 
 	if (!process)
@@ -279,7 +283,7 @@ static __always_inline struct thread *count_thread(struct mark *mark, struct tas
 	thread->utime = utime;
 	thread->stime = stime;
 	if (kept_right & BYSYSCALL_USAGE_BY_TICK) {
-		count_usage(process, thread, task);
+		count_usage(process, thread, task, signal);
 		/* What is told never gets less, so not by a total that lacks or has too much. */
 		if (!process->incomplete)
 			split_of_threads(mark, process, signal);
@@ -292,7 +296,7 @@ static __always_inline struct thread *count_thread(struct mark *mark, struct tas
 
 /* The same by another CPU than that of the thread, which may be reading. */
 static __always_inline void count_remotely(struct mark *mark, struct task_struct *task,
-					   __u64 runtime)
+					   struct signal_struct *signal, __u64 runtime)
 {
 	__u32 cpu = task->thread_info.cpu;
 	struct cpu_state *state = bpf_map_lookup_elem(&bysys_cpus, &cpu);
@@ -301,7 +305,7 @@ static __always_inline void count_remotely(struct mark *mark, struct task_struct
 	__u32 remote;
 
 	if (!state || !cell) {
-		count_thread(mark, task, runtime);
+		count_thread(mark, task, signal, runtime);
 		return;
 	}
 	/*
@@ -309,7 +313,7 @@ static __always_inline void count_remotely(struct mark *mark, struct task_struct
 	 * first one is a barrier too, for begin_record().
 	 */
 	remote = __sync_fetch_and_add(&cell->remote, 1);
-	thread = count_thread(mark, task, runtime);
+	thread = count_thread(mark, task, signal, runtime);
 	if (thread && state->accounted == identity(task))
 		*(volatile __u64 *)&cell->counted = thread->runtime;
 	*(volatile __u32 *)&cell->remote = remote + 2;
@@ -379,7 +383,7 @@ static __always_inline void begin_record(struct bysyscall_process *process, stru
 		process->told_utime = signal->prev_cputime.utime;
 		process->told_stime = signal->prev_cputime.stime;
 		if (kept_right & BYSYSCALL_USAGE_BY_TICK) {
-			fill_usage(&thread->usage, queued);
+			fill_usage(&thread->usage, queued, signal);
 			add_up_usage(&process->usage, signal, &thread->usage);
 		}
 		cell->counted = thread->runtime;

@@ -233,6 +233,14 @@ static __always_inline struct mark *mark_of(struct task_struct *leader)
 	return mark && mark->registered ? mark : NULL;
 }
 
+/* The same of one that is known to have storage. */
+static __always_inline struct mark *stored_mark_of(struct task_struct *leader)
+{
+	struct mark *mark = bpf_task_storage_get(&bysys_marks, leader, 0, 0);
+
+	return mark && mark->registered ? mark : NULL;
+}
+
 /*
  * Whether a mark was perhaps not found because a task was preempted inside of a storage operation
  * on this CPU, up to Linux 6.1 (kernel/bpf/bpf_task_storage.c, bpf_task_storage_trylock).

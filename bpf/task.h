@@ -107,14 +107,14 @@ static __always_inline bool is_asking(struct task_struct *task)
 /* Whether the clocks of the vDSO are not the kernel's for this task. */
 static __always_inline bool has_own_time(struct task_struct *task)
 {
-	struct timespec64 *offset;
+	struct time_namespace *ns;
 
 	if (!bpf_core_field_exists(task->nsproxy->time_ns))
 		return false;
 	if (!task->nsproxy)
 		return true;
-	offset = &task->nsproxy->time_ns->offsets.monotonic;
-	return offset->tv_sec || offset->tv_nsec;
+	ns = task->nsproxy->time_ns;
+	return ns->offsets.monotonic.tv_sec || ns->offsets.monotonic.tv_nsec;
 }
 
 /* Where a pid keeps its number in the namespace of a level that it has. */

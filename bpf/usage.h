@@ -47,10 +47,10 @@ static __always_inline __u64 share_of(__u64 whole, __u64 part, __u64 total)
  * where these are more than the whole, than it was.
  */
 static __always_inline void split(__u64 *utime, __u64 *stime, __u64 runtime, __u64 user_ticks,
-				  __u64 system_ticks, const struct prev_cputime *told)
+				  __u64 system_ticks, __u64 told_utime, __u64 told_stime)
 {
-	__u64 least_user = *utime > told->utime ? *utime : told->utime;
-	__u64 least_system = *stime > told->stime ? *stime : told->stime;
+	__u64 least_user = *utime > told_utime ? *utime : told_utime;
+	__u64 least_system = *stime > told_stime ? *stime : told_stime;
 	__u64 user, system;
 
 	if (*utime + *stime >= runtime)
@@ -88,10 +88,10 @@ static __always_inline __u64 pages_at(struct mm_struct *mm, __u32 offset)
 	pages_at(mm, bpf_core_field_offset(struct mm_struct___counted, rss_stat.count[kind].counter))
 
 /* include/linux/mm.h, get_mm_rss() and setmax_mm_hiwater_rss(); pages. */
-static __always_inline __u64 most_resident(struct task_struct *task)
+static __always_inline __u64 most_resident(struct task_struct *task, struct signal_struct *signal)
 {
-	__u64 most = task->signal->maxrss;
 	struct mm_struct *mm = task->mm;
+	__u64 most = signal->maxrss;
 	__u64 now;
 
 	if (!mm)
@@ -110,9 +110,10 @@ static __always_inline __u64 most_resident(struct task_struct *task)
 }
 
 /* All of a thread but its times. */
-static __always_inline void fill_usage(struct bysyscall_usage *usage, struct task_struct *task)
+static __always_inline void fill_usage(struct bysyscall_usage *usage, struct task_struct *task,
+				       struct signal_struct *signal)
 {
-	usage->maxrss = most_resident(task);
+	usage->maxrss = most_resident(task, signal);
 	usage->minflt = task->min_flt;
 	usage->majflt = task->maj_flt;
 	if (bpf_core_field_exists(task->ioac.read_bytes)) {
