@@ -3,7 +3,7 @@
 //! sabotaged, while processes of all kinds check each of their answers.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::Duration;
@@ -83,18 +83,18 @@ impl Release {
         })
     }
 
-    /// Runs the loader, before all that competes with it for the CPUs.
     fn service(&self, command: &str) -> Result<()> {
-        let mut nice = Command::new("nice");
-        succeed(nice.arg("--adjustment=-20").arg(&self.loader).arg(command)).map(drop)
+        succeed(before_others(&self.loader).arg(command)).map(drop)
     }
 
     /// Whether a program that starts now with this library bypasses calls; if
     /// not, it must say that the service is of another version.
     fn serves(&self) -> Result<bool> {
         // While a task is preempted inside a program, calls on that CPU are real, on kernels that need it.
-        let mut command = plain("getpid", &["100000"]);
-        let output = output(command.env("LD_PRELOAD", &self.library).env("BYSYSCALL_LOG", "info"))?;
+        let mut command = before_others(Path::new("env"));
+        command.arg(format!("LD_PRELOAD={}", self.library.display()));
+        command.arg("BYSYSCALL_LOG=info").arg(path("getpid")).arg("100000");
+        let output = output(&mut command)?;
         ensure_success("getpid", &output)?;
         let log = text(&output.stderr);
         let refused = "bysyscall: real calls only: the service is of another version\n";
@@ -104,6 +104,13 @@ impl Release {
         );
         Ok(log != refused)
     }
+}
+
+/// A program that runs before all that competes with it for the CPUs.
+fn before_others(program: &Path) -> Command {
+    let mut command = Command::new("nice");
+    command.arg("--adjustment=-20").arg(program);
+    command
 }
 
 fn finish_bracket(name: &str, child: Child) -> Result<()> {
