@@ -35,6 +35,7 @@ pub fn trials() -> Vec<Trial> {
         trial("configuration::hooks_come_when_they_are_needed", hooks_come_when_they_are_needed),
         trial("configuration::what_was_not_counted_is_not_told", what_was_not_counted_is_not_told),
         trial("configuration::a_mistake_changes_nothing", a_mistake_changes_nothing),
+        trial("configuration::start_tells_of_another", start_tells_of_another),
         trial("configuration::never_and_only", never_and_only),
         trial("configuration::left_alone_is_not_marked", left_alone_is_not_marked),
         trial("configuration::one_group", one_group),
@@ -410,6 +411,22 @@ fn a_mistake_changes_nothing() -> Result<()> {
         steps.step()?;
     }
     steps.ensure_answered("getpid", 5, 5)
+}
+
+fn start_tells_of_another() -> Result<()> {
+    const RUNNING: &str = "never = ['getpid']";
+    let differs = |text: &str| -> Result<bool> {
+        let said = fixture::says(&mut with_config("start", text)?, 0, "is running already")?;
+        Ok(said.contains("run `bysyscall reload`"))
+    };
+    start_with(RUNNING)?;
+    ensure!(!differs(RUNNING)?, "tells of the configuration that is in effect");
+    for other in ["", "never = ['gettid']", "only = ['getpid']", "log_level = 'debug'"] {
+        ensure!(differs(other)?, "does not tell of: {other}");
+    }
+    reload("")?;
+    ensure!(differs(RUNNING)? && !differs("")?, "tells of the configuration before the reload");
+    Ok(())
 }
 
 fn never_and_only() -> Result<()> {

@@ -90,7 +90,7 @@ fn start(options: Options, source: &Source) -> Result<ExitCode> {
             "cannot start: version {version} is running with other options; stop it first"
         );
         log::info!("version {version} is running already");
-        if !settings::follows(&service, &config) {
+        if !service::follows(&service, &config)? {
             log::warn!(
                 "it does not follow {} as that is now; run `bysyscall reload`",
                 source.path().display()

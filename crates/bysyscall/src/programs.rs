@@ -79,6 +79,33 @@ pub fn install(place: &impl MapCore, config: &Config) -> Result<()> {
         .context("cannot put the list of programs in its place")
 }
 
+/// Whether processes that register are judged by these lists.
+///
+/// # Errors
+///
+/// If the kernel does not tell.
+pub fn are_installed(place: &impl MapCore, config: &Config) -> Result<bool> {
+    let wanted = entries(config, resolve);
+    let wanted = wanted.iter().map(|(name, flags)| (key(name).name.to_vec(), *flags));
+    Ok(installed(place).context("cannot read the lists of programs")? == wanted.collect())
+}
+
+fn installed(place: &impl MapCore) -> Result<BTreeMap<Vec<u8>, u32>> {
+    let Some(id) = place.lookup(&0u32.to_ne_bytes(), MapFlags::ANY)? else {
+        return Ok(BTreeMap::new());
+    };
+    let list = MapHandle::from_map_id(number(&id)?)?;
+    let with_flags = |key: Vec<u8>| {
+        let flags = list.lookup(&key, MapFlags::ANY)?.context("an entry has gone")?;
+        Ok((key, number(&flags)?))
+    };
+    list.keys().map(with_flags).collect()
+}
+
+fn number(bytes: &[u8]) -> Result<u32> {
+    Ok(u32::from_ne_bytes(bytes.try_into().context("not a number of 32 bits")?))
+}
+
 fn make(entries: &BTreeMap<String, u32>) -> Result<MapHandle> {
     let options = libbpf_sys::bpf_map_create_opts {
         sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,

@@ -339,6 +339,16 @@ fn set_up(interrupts: &Interrupts, options: Options, config: &Config) -> Result<
     Ok(service)
 }
 
+/// Whether a running service, whose lock the caller holds, is as a configuration has it.
+///
+/// # Errors
+///
+/// If the kernel does not tell which lists of programs are in effect.
+pub fn follows(service: &Service, config: &Config) -> Result<bool> {
+    let place = bpf::pinned_map(&paths::pin_dir().join(bpf::PROGRAMS))?;
+    Ok(settings::follows(service, config) && programs::are_installed(&place, config)?)
+}
+
 /// Has a running service, whose lock the caller holds, follow a configuration.
 ///
 /// # Errors

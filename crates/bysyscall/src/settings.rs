@@ -63,13 +63,12 @@ pub fn reconfigured(service: &Service, config: &Config) -> Result<Service> {
     Ok(new)
 }
 
-/// Whether a running service is as a configuration has it, as far as it remembers.
+/// Whether a running service is as a configuration has it, but for its lists of programs.
 pub fn follows(service: &Service, config: &Config) -> bool {
     let new = configured(service, Options::of(service), config);
     let fields = |service: &Service| {
-        let Service { wants_usage_by_tick, configured_off, group, never, only, log_level, .. } =
-            *service;
-        [wants_usage_by_tick, configured_off, group, never, only, log_level]
+        let Service { wants_usage_by_tick, configured_off, group, log_level, .. } = *service;
+        [wants_usage_by_tick, configured_off, group, log_level]
     };
     fields(&new) == fields(service)
 }
