@@ -10,8 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use bysyscall_tests::patience;
 use bysyscall_tests::process::{output, text};
+use bysyscall_tests::{log, patience};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
@@ -129,13 +129,7 @@ impl Steps {
         let output = self.0.wait_with_output()?;
         let said = text(&output.stderr);
         ensure!(output.status.success(), "steps: {}: {said}", output.status);
-        let count = |before: &str, after: &str| {
-            let numbers = said.lines().filter_map(|line| {
-                line.strip_prefix(wrapper)?.strip_prefix(before)?.strip_suffix(after)
-            });
-            numbers.filter_map(|number| number.parse::<u64>().ok()).sum()
-        };
-        Ok((count(": bypassed ", " times"), count(": ", " real calls")))
+        Ok((log::bypassed(&said, wrapper).sum(), log::real_calls(&said, wrapper).sum()))
     }
 
     /// So many steps were answered. A tick that comes while a cell is written costs real calls.

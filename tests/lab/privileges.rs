@@ -8,12 +8,12 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use bysyscall_tests::fixture::{ensure_success, library, path, start, trial};
+use bysyscall_tests::log::most_bypassed;
 use bysyscall_tests::process::{output, succeed, text};
 use libtest_mimic::Trial;
 
 use crate::support::{
-    ASKED_AT_LEAST, ROOT, Scratch, USER, Way, ensure_checks, most_bypassed, not_served, script,
-    served, set_mode,
+    ASKED_AT_LEAST, ROOT, Scratch, USER, Way, ensure_checks, not_served, script, served, set_mode,
 };
 
 /// A group that `lab` may change to.

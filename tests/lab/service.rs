@@ -5,10 +5,9 @@ use std::env;
 
 use anyhow::{Context, Result, ensure};
 use bysyscall_tests::fixture::{ensure_no_traces, preloaded, start, status, stop, trial};
+use bysyscall_tests::log::most_bypassed;
 use bysyscall_tests::process::{output, text};
 use libtest_mimic::Trial;
-
-use crate::support::most_bypassed;
 
 pub fn trials() -> Vec<Trial> {
     vec![

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use bysyscall_abi::{WRAPPERS, wrappers_that_need};
 use bysyscall_tests::accounting;
 use bysyscall_tests::fixture::{ensure_success, library, path, start, status};
+use bysyscall_tests::log::most_bypassed;
 use bysyscall_tests::process::{output, text};
 
 pub const ROOT: u32 = 0;
@@ -125,21 +126,6 @@ fn wrappers() -> Result<Vec<(String, bool)>> {
         Some((entry["name"].as_str()?.to_owned(), entry["on"].as_bool()?))
     };
     wrappers.iter().map(|entry| wrapper(entry).with_context(|| format!("{entry}"))).collect()
-}
-
-/// What the processes whose log this is say how often they bypassed a call.
-pub fn bypassed<'a>(log: &'a str, wrapper: &'a str) -> impl Iterator<Item = u64> + 'a {
-    let count = move |line: &str| {
-        // A line of the program's own may have no end before ours begins.
-        let (_, rest) = line.split_once(&format!("{wrapper}: bypassed "))?;
-        rest.strip_suffix(" times")?.parse().ok()
-    };
-    log.lines().filter_map(count)
-}
-
-/// The most that one of them did.
-pub fn most_bypassed(log: &str, wrapper: &str) -> u64 {
-    bypassed(log, wrapper).max().unwrap_or(0)
 }
 
 /// What tests want to tell, whether they pass or not.

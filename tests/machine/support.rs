@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use bysyscall_tests::log::most_bypassed;
 use bysyscall_tests::process::{output, succeed, text};
 use bysyscall_tests::{built, fixture, patience};
 use libtest_mimic::Trial;
@@ -79,21 +80,12 @@ pub fn written_down(what: &str) -> Result<String> {
     fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// How often a program says in its log that it bypassed a call.
-pub fn bypassed(log: &str, wrapper: &str) -> u64 {
-    let count = |line: &str| {
-        let (_, rest) = line.split_once(&format!("{wrapper}: bypassed "))?;
-        rest.strip_suffix(" times")?.parse::<u64>().ok()
-    };
-    log.lines().filter_map(count).max().unwrap_or(0)
-}
-
 /// Runs something that asks for its pid 100000 times, and says by `BYSYSCALL_LOG=info` how it came to the
 /// answers: nearly all of them must be bypassed.
 pub fn ensure_bypasses(script: &str) -> Result<()> {
     let (_, log) = said_by(script)?;
     // While a task is preempted inside a hook, calls on its CPU are real.
-    ensure!(bypassed(&log, "getpid") >= 90_000, "{script}: {log}");
+    ensure!(most_bypassed(&log, "getpid") >= 90_000, "{script}: {log}");
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 pub mod accounting;
 pub mod built;
 pub mod fixture;
+pub mod log;
 pub mod namespace;
 pub mod patience;
 pub mod process;

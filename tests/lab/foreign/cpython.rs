@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bysyscall_tests::fixture::{library, start, status, trial};
+use bysyscall_tests::log::bypassed;
 use bysyscall_tests::process::succeed;
 use libtest_mimic::Trial;
 
-use crate::support::{Scratch, USER, as_user, bypassed, note, script};
+use crate::support::{Scratch, USER, as_user, note, script};
 
 /// Each group is a test; its modules run side by side, the longest first. None
 /// may take so long that the guest seems to hang.

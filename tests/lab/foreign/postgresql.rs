@@ -7,10 +7,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use bysyscall_tests::fixture::{start, trial};
+use bysyscall_tests::log::bypassed;
 use bysyscall_tests::process::succeed;
 use libtest_mimic::Trial;
 
-use crate::support::{Scratch, USER, as_user, bypassed, script};
+use crate::support::{Scratch, USER, as_user, script};
 
 const CLIENTS: u32 = 4;
 const TRANSACTIONS: u32 = 50;

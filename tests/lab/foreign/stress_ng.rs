@@ -5,10 +5,11 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 use bysyscall_tests::fixture::{spawn, start, status, trial, wait_until};
+use bysyscall_tests::log::bypassed;
 use bysyscall_tests::process::{output, text};
 use libtest_mimic::Trial;
 
-use crate::support::{as_user, bypassed, script};
+use crate::support::{as_user, script};
 
 /// Those that ask for or change identities, make processes of all kinds, or
 /// come between a process and its system calls.
