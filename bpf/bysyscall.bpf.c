@@ -141,10 +141,13 @@ static __always_inline void note_jiffies(void)
 SEC("tp_btf/sched_stat_runtime")
 int BPF_PROG(bysys_tick, struct task_struct *task)
 {
-	/* What as_queued() has to say of trusted pointers goes for all of these: once, before anything branches. */
+	/*
+	 * What as_queued() has to say of trusted pointers goes for all of these: once, before anything branches.
+	 * When a thread has no times any more its leader may be gone, so there nothing is read.
+	 */
 	struct task_struct *leader = task->group_leader, *queued;
 	struct signal_struct *signal = task->signal;
-	bool has_storage = leader->bpf_storage, ends = !has_times(task);
+	bool may_count = has_times(task) && leader->bpf_storage;
 	struct cpu_state *state;
 	struct bysyscall_cell *cell;
 	struct mark *mark;
@@ -154,7 +157,7 @@ int BPF_PROG(bysys_tick, struct task_struct *task)
 
 	if (kept_right & TIMES_FLAGS)
 		note_jiffies();
-	if (ends || !has_storage)
+	if (!may_count)
 		return 0;
 	is_alone = signal->nr_threads == 1;
 	/* It goes to sleep, and is looked at when it comes back; nobody else counts what it has run. */

@@ -327,7 +327,7 @@ struct bpf_iter_meta {
 
 #pragma clang attribute pop
 
-/* kernel/bpf/map_iter.c, task_iter.c: the contexts of iterators, whose layout is part of their interface. */
+/* include/linux/bpf.h, kernel/bpf/task_iter.c: the contexts of iterators, whose layout is part of their interface. */
 struct bpf_iter__bpf_map_elem {
 	union {
 		struct bpf_iter_meta *meta;
