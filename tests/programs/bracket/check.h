@@ -52,8 +52,9 @@ extern struct score *score;
 extern const char *scenario_name;
 
 // While another process may write the id map of this one's user namespace: the kernel maps the three
-// ids of getresuid() one after the other (kernel/sys.c), so its own answer may be of both times.
-extern atomic_bool map_may_appear;
+// ids of getresuid() one after the other (kernel/sys.c), so its own answer may be of both times. A
+// count, as processes that share memory may be in several such namespaces.
+extern atomic_int maps_that_may_appear;
 
 // Maps the score of the run: a new one, or that of the process that exec'ed this one. True for the latter.
 int score_open(void);

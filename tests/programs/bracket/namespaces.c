@@ -133,12 +133,12 @@ static void in_user_namespace(void *argument)
 	check_equal("getuid before the map", wrappers.getuid(), UNMAPPED);
 	check_equal("getegid before the map", wrappers.getegid(), UNMAPPED);
 	check_everywhere(rounds);
-	atomic_store(&map_may_appear, true);
+	atomic_fetch_add(&maps_that_may_appear, 1);
 	crowd_start(&crowd, 2, check_until_mapped, NULL);
 	arrive(&score->arrived);
 	check_until_mapped(NULL);
 	crowd_join(&crowd);
-	atomic_store(&map_may_appear, false);
+	atomic_fetch_sub(&maps_that_may_appear, 1);
 	check_equal("getuid after the map", wrappers.getuid(), real(SYS_getuid));
 	check_equal("real getuid after the map", real(SYS_getuid), MAPPED_ID);
 	check_everywhere(rounds);

@@ -507,6 +507,8 @@ struct mapping {
 	char pid[32];
 	uint32_t extents;
 	long user, group;
+	// Then the namespace is one that others share, who would not know that its map may appear.
+	bool is_refused;
 };
 
 static bool write_file(const struct mapping *mapping, const char *file, const char *text)
@@ -522,13 +524,11 @@ static bool write_file(const struct mapping *mapping, const char *file, const ch
 }
 
 // Extents that fit into one another at every depth: the inner ones in the opposite order.
-static void write_maps(void *argument)
+static void write_both_maps(const struct mapping *mapping)
 {
-	struct mapping *mapping = argument;
 	char text[EXTENTS_MOST * 24], one[64];
 	size_t used = 0;
 
-	await(&mapping->ready, 1);
 	for (uint32_t i = 0; i < mapping->extents; i++)
 		used += (size_t)snprintf(text + used, sizeof(text) - used, "%u %u 50\n", i * 100,
 					 (mapping->extents - 1 - i) * 100);
@@ -544,6 +544,15 @@ static void write_maps(void *argument)
 		snprintf(one, sizeof(one), "0 %ld 1\n", mapping->group);
 		write_file(mapping, "gid_map", one);
 	}
+}
+
+static void write_maps(void *argument)
+{
+	struct mapping *mapping = argument;
+
+	await(&mapping->ready, 1);
+	if (!mapping->is_refused)
+		write_both_maps(mapping);
 	announce(&mapping->over, 1);
 }
 
@@ -567,14 +576,15 @@ static void make_user_namespace(struct node *node)
 	const long result = real(SYS_unshare, CLONE_NEWUSER);
 
 	note(result);
+	mapping->is_refused = real_failed(result);
 	// As its ids may be foreign to the namespace, our files in /proc would be root's.
 	real(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
 	if (is_mapped) {
-		atomic_store(&map_may_appear, true);
+		atomic_fetch_add(&maps_that_may_appear, 1);
 		announce(&mapping->ready, 1);
 		while (writer > 0 && !atomic_load(&mapping->over))
 			check_all();
-		atomic_store(&map_may_appear, false);
+		atomic_fetch_sub(&maps_that_may_appear, 1);
 		collect(writer);
 	}
 	munmap(mapping, sizeof(*mapping));
