@@ -183,7 +183,7 @@ enum Length {
     Times(u32),
 }
 
-/// Always as many processes: whichever ends is judged and followed by another.
+/// As many processes at each round: whichever has ended is judged and followed by another.
 struct Crowd {
     libraries: [PathBuf; 2],
     started: usize,
@@ -191,16 +191,16 @@ struct Crowd {
 }
 
 impl Crowd {
-    /// Long enough that most live through several rounds, on a slow machine too. None has many threads
-    /// at a time: to detach hooks the kernel waits until each task that can run has run.
+    /// Long enough that most live through a start of the service or several, on a slow machine too. None has
+    /// many threads at a time: to detach hooks the kernel waits until each task that can run has run.
     const KINDS: &[(&str, Length)] = &[
-        ("single", Times(20000)),
-        ("fork", Times(300)),
-        ("fork-thread", Times(50)),
-        ("vfork", Times(50)),
-        ("exec-thread", Times(20)),
-        ("churn", Times(3000)),
-        ("sessions", Times(100)),
+        ("single", Times(10000)),
+        ("fork", Times(150)),
+        ("fork-thread", Times(25)),
+        ("vfork", Times(25)),
+        ("exec-thread", Times(12)),
+        ("churn", Times(1500)),
+        ("sessions", Times(50)),
         ("signals", Seconds(2)),
         ("creds-overlay", Seconds(2)),
     ];
@@ -215,8 +215,8 @@ impl Crowd {
         while self.running.len() < PROCESSES {
             let (name, length) = Self::KINDS[self.started % Self::KINDS.len()];
             let number = match length {
-                Seconds(seconds) => seconds,
-                Times(times) => times / patience::scale(),
+                Seconds(seconds) => seconds * (patience::scale() / 2).max(1),
+                Times(times) => times * 2 / patience::scale(),
             };
             let mut command = plain("bracket", &[name, &number.to_string()]);
             command.env("LD_PRELOAD", &self.libraries[self.started % 2]);
