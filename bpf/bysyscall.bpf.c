@@ -102,8 +102,7 @@ int BPF_PROG(bysys_switch, bool preempt, struct task_struct *prev, struct task_s
 	if (!has_memory)
 		return 0;
 	if (!mark) {
-		state->accounted = 0;
-		withdraw(cell);
+		describe_nobody(cell, state);
 		return 0;
 	}
 	queue = queue_of(next);
@@ -186,8 +185,7 @@ int BPF_PROG(bysys_tick, struct task_struct *task)
 	if (!mark) {
 		/* Not registered, or not to be found at the moment: then the times in the cell are old. */
 		if (state->process == identity(leader)) {
-			state->accounted = 0;
-			withdraw(cell);
+			describe_nobody(cell, state);
 		}
 		return 0;
 	}
@@ -351,10 +349,8 @@ int BPF_PROG(bysys_exec, struct task_struct *task)
 	mark->has_asked = 0;
 	state = bpf_map_lookup_elem(&bysys_cpus, &cpu);
 	cell = cell_of(cpu);
-	if (!state || !cell)
-		return 0;
-	state->accounted = 0;
-	withdraw(cell);
+	if (state && cell)
+		describe_nobody(cell, state);
 	return 0;
 }
 

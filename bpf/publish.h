@@ -44,6 +44,13 @@ static __always_inline void withdraw(struct bysyscall_cell *cell)
 		__sync_fetch_and_and(&cell->state, ~(__u64)BYSYSCALL_FLAGS_MASK);
 }
 
+/* The task of this CPU is not registered: nothing is told of it, and nobody's account is here. */
+static __always_inline void describe_nobody(struct bysyscall_cell *cell, struct cpu_state *state)
+{
+	state->accounted = 0;
+	withdraw(cell);
+}
+
 /*
  * What others can change of a task, as publish() has found it.
  *
@@ -264,8 +271,7 @@ __noinline int publish_once(void)
 		return 1;
 	mark = mark_of(leader);
 	if (!mark) {
-		state->accounted = 0;
-		withdraw(cell);
+		describe_nobody(cell, state);
 		return 1;
 	}
 	return publish(cell, state, task, as_queued(queue_of(task), task), leader, mark);

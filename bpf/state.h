@@ -225,20 +225,21 @@ static __always_inline struct mark *any_mark_of(struct task_struct *leader)
 	return bpf_task_storage_get(&bysys_marks, leader, 0, 0);
 }
 
+static __always_inline struct mark *if_registered(struct mark *mark)
+{
+	return mark && mark->registered ? mark : NULL;
+}
+
 /* NULL: the process is not registered, or cannot be looked up. */
 static __always_inline struct mark *mark_of(struct task_struct *leader)
 {
-	struct mark *mark = any_mark_of(leader);
-
-	return mark && mark->registered ? mark : NULL;
+	return if_registered(any_mark_of(leader));
 }
 
 /* The same of one that is known to have storage. */
 static __always_inline struct mark *stored_mark_of(struct task_struct *leader)
 {
-	struct mark *mark = bpf_task_storage_get(&bysys_marks, leader, 0, 0);
-
-	return mark && mark->registered ? mark : NULL;
+	return if_registered(bpf_task_storage_get(&bysys_marks, leader, 0, 0));
 }
 
 /*
