@@ -16,6 +16,8 @@
  * that is current or about to be, so to that task the whole write looks
  * atomic, apart from the count in `state`. Only `state` is also written from other
  * CPUs, and only to take flags away; see take_flags_away() in bysyscall.bpf.c.
+ * Whoever reads it from another CPU may find it half written, and finds out in
+ * the end that it is not his.
  *
  * Structs grow only at their end, into what is reserved. Any other change, a
  * row taken out of a table or a bit with a new meaning is a new ABI version.

@@ -82,7 +82,7 @@ impl CpuTime {
 
     /// ns
     pub fn total(self) -> u64 {
-        self.seconds * SECOND + self.nanoseconds
+        self.seconds.wrapping_mul(SECOND).wrapping_add(self.nanoseconds)
     }
 
     /// The same as a `struct timespec`.

@@ -8,7 +8,7 @@ use bysyscall_abi::Cell;
 
 use crate::account::{CpuTime, SECOND, process_time, thread_time};
 use crate::arch::number;
-use crate::cell::{answer, answer_at_once, answer_slowly, time_at_once};
+use crate::cell::{Place, answer, answer_at_once, answer_slowly, time_at_once};
 use crate::real::real_call;
 use crate::vdso::{self, Timespec};
 use crate::wrappers::{bit, is_on_stack, with_errno};
@@ -114,7 +114,7 @@ fn cpu_time(
         unsafe { time.write_unaligned(told.timespec()) };
         return 0;
     }
-    cpu_time_slowly(clock, time, read)
+    cpu_time_slowly(clock, time, Place::of_caller(), read)
 }
 
 #[cold]
@@ -122,12 +122,16 @@ fn cpu_time(
 fn cpu_time_slowly(
     clock: c_int,
     time: *mut Timespec,
+    place: Place,
     read: impl Fn(*const Cell, Timespec) -> Option<CpuTime>,
 ) -> c_long {
     let told = |cell| read(cell, vdso::monotonic()).map(Answer::Told);
     let real = || Answer::Stored(real_clock_gettime(clock, time));
-    let answer =
-        if is_on_stack(time) { answer_slowly(bit::clock_gettime, told, real) } else { real() };
+    let answer = if is_on_stack(time) {
+        answer_slowly(bit::clock_gettime, place, told, real)
+    } else {
+        real()
+    };
     match answer {
         Answer::Told(told) => {
             // SAFETY: `is_on_stack` has seen that this is writable memory.

@@ -57,12 +57,13 @@ fn answer_from(cells: *mut Cell, wanted: u32, by_lsl: bool) {
     // The slower way needs the stores above, and a signal handler may be what takes it.
     core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::Release);
     state::WANTED.store(wanted, Relaxed);
-    if by_lsl || state::COUNTING.load(Relaxed) {
+    if state::COUNTING.load(Relaxed) {
         return;
     }
+    let mark = if by_lsl { state::BY_LSL_MARK } else { 0 };
     for (bit, pointer) in state::DIRECT.iter().enumerate() {
         if wanted & (1 << bit) != 0 {
-            pointer.store(cells, Relaxed);
+            pointer.store(cells.map_addr(|address| address | mark), Relaxed);
         }
     }
 }

@@ -15,9 +15,13 @@ pub const PR_SET_SECCOMP: i32 = 22;
 /// `PR_SET_SYSCALL_USER_DISPATCH` (`include/uapi/linux/prctl.h`).
 pub const PR_SET_SYSCALL_USER_DISPATCH: i32 = 59;
 
-/// For each wrapper the cell of CPU 0, for the shortest way; null: take the slower one.
+/// For each wrapper the cell of CPU 0, for the shortest way, with [`BY_LSL_MARK`] where [`BY_LSL`] is
+/// true; null: take the slower one.
 pub static DIRECT: [AtomicPtr<Cell>; WRAPPERS.len()] =
     [const { AtomicPtr::new(core::ptr::null_mut()) }; WRAPPERS.len()];
+
+/// A bit that is 0 in the address of a cell.
+pub const BY_LSL_MARK: usize = 1;
 
 /// The cell of CPU 0, for the slower way.
 pub static CELLS: AtomicPtr<Cell> = AtomicPtr::new(core::ptr::null_mut());

@@ -9,7 +9,7 @@ use bysyscall_abi::{Cell, Header};
 
 use crate::account::{SECOND, TICK, Threads, since_anchor};
 use crate::arch::number;
-use crate::cell::{answer_at_once, answer_slowly, time_at_once};
+use crate::cell::{Place, answer_at_once, answer_slowly, time_at_once};
 use crate::real::real_call;
 use crate::state;
 use crate::vdso::{self, Timespec};
@@ -49,19 +49,19 @@ pub unsafe extern "C" fn times(times: *mut Tms) -> c_long {
         }
         return ticks;
     }
-    times_slowly(times)
+    times_slowly(times, Place::of_caller())
 }
 
 #[cold]
 #[inline(never)]
-fn times_slowly(times: *mut Tms) -> c_long {
+fn times_slowly(times: *mut Tms, place: Place) -> c_long {
     // SAFETY: the kernel checks the pointer.
     let real = || unsafe { real_call(number::TIMES, [times as usize, 0, 0]) };
     if !times.is_null() && !is_on_stack(times) {
         return times_errno(real());
     }
     let told = |cell| times_at(cell, vdso::monotonic()).map(Ok);
-    match answer_slowly(bit::times, told, || Err(real())) {
+    match answer_slowly(bit::times, place, told, || Err(real())) {
         Ok((told, ticks)) => {
             if !times.is_null() {
                 // SAFETY: `is_on_stack` has seen that this is writable memory.
@@ -98,7 +98,7 @@ fn times_at(cell: *const Cell, now: Timespec) -> Option<(Tms, c_long)> {
     }
     let elapsed = since_anchor(cell, now)?;
     let (runtime, split) = Split::read(cell)?;
-    let (user, system) = split.ticks_at(runtime + elapsed)?;
+    let (user, system) = split.ticks_at(runtime.wrapping_add(elapsed))?;
     // SAFETY: as above.
     let (children_user, children_system) = unsafe {
         (

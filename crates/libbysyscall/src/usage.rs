@@ -12,7 +12,7 @@ use bysyscall_abi::{Cell, USAGE_BY_TICK, Usage};
 
 use crate::account::{is_recent, process_of};
 use crate::arch::number;
-use crate::cell::{answer_at_once, answer_slowly};
+use crate::cell::{Place, answer_at_once, answer_slowly};
 use crate::real::real_call;
 use crate::vdso;
 use crate::wrappers::{bit, is_on_stack, with_errno};
@@ -145,18 +145,18 @@ pub unsafe extern "C" fn getrusage(who: c_int, usage: *mut Rusage) -> c_long {
         unsafe { usage.write_unaligned(Rusage::new(told)) };
         return 0;
     }
-    getrusage_slowly(who, usage)
+    getrusage_slowly(who, usage, Place::of_caller())
 }
 
 #[cold]
 #[inline(never)]
-fn getrusage_slowly(who: c_int, usage: *mut Rusage) -> c_long {
+fn getrusage_slowly(who: c_int, usage: *mut Rusage, place: Place) -> c_long {
     // SAFETY: the kernel checks the pointer.
     let real = || unsafe { real_call(number::GETRUSAGE, [who as usize, usage as usize, 0]) };
     if !is_on_stack(usage) {
         return with_errno(real());
     }
-    match answer_slowly(bit::getrusage, |cell| read(cell, who).map(Ok), || Err(real())) {
+    match answer_slowly(bit::getrusage, place, |cell| read(cell, who).map(Ok), || Err(real())) {
         Ok(told) => {
             // SAFETY: `is_on_stack` has seen that this is writable memory.
             unsafe { usage.write_unaligned(Rusage::new(told)) };

@@ -18,7 +18,7 @@ impl Cpu {
     }
 
     /// By `rdpid`, of which the service must have said that it can be used. A compiler barrier as
-    /// well: what is read between two of these stays between them.
+    /// well: what is read before it stays before, what is read after it stays after.
     #[inline(always)]
     pub fn by_rdpid() -> Self {
         let cpu: u64;

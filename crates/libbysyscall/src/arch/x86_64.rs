@@ -32,6 +32,15 @@ pub unsafe fn raw_syscall(number: c_long, arguments: [usize; 4]) -> c_long {
     result
 }
 
+/// Where the stack of the function ends that this becomes a part of.
+#[inline(always)]
+pub fn stack_pointer() -> usize {
+    let address: usize;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, rsp", out(reg) address, options(nomem, nostack, preserves_flags)) };
+    address
+}
+
 /// `mmap()` of a file, which needs all six arguments.
 ///
 /// # Safety
