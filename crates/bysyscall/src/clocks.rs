@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
 //! The kernel's clocks and ticks: whether processes can tell CPU time by what is published.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -68,9 +69,7 @@ pub fn tick_origin() -> Result<u64> {
 
     let (mut origins, mut unclear) = (Vec::new(), None);
     for look in 1..=LOOKS {
-        let list = fs::read_to_string(PATH).with_context(|| format!("cannot read {PATH}"))?;
-        let after = clock_gettime(ClockId::Monotonic);
-        let after = after.tv_sec as u64 * 1_000_000_000 + after.tv_nsec as u64;
+        let (list, after) = timers(PATH).with_context(|| format!("cannot read {PATH}"))?;
         match origin(&list, after, tick().into()) {
             Ok(origin) => origins.push(origin as i64),
             Err(error) => unclear = Some(error),
@@ -91,14 +90,36 @@ pub fn tick_origin() -> Result<u64> {
         .context(format!("{PATH} is not clear")))
 }
 
+/// The list, and the time when the count of ticks in it had been read; in ns.
+fn timers(path: &str) -> io::Result<(String, u64)> {
+    // The kernel makes the list as it is read, one CPU after the other, and the count is at the end of the
+    // first: so much that it begins with that one, and so little that it does not go on to the next.
+    const AT_ONCE: usize = 1024;
+    let mut file = BufReader::with_capacity(AT_ONCE, File::open(path)?);
+    let (mut list, mut after) = (String::new(), None);
+    loop {
+        let start = list.len();
+        if file.read_line(&mut list)? == 0 {
+            return Ok((list, after.unwrap_or(u64::MAX)));
+        }
+        if after.is_none() && list[start..].starts_with(TICKS) {
+            let now = clock_gettime(ClockId::Monotonic);
+            after = Some(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64);
+        }
+    }
+}
+
+/// What the line with the count of ticks begins with.
+const TICKS: &str = "jiffies: ";
+
 /// From when a list was made, how many ticks there had been, and when CPUs have their next. `after`: when
-/// all of it had been read.
+/// the number of ticks had been read.
 fn origin(list: &str, after: u64, tick: u64) -> Result<u64> {
     let number = |prefix: &str| {
         let rest = list.lines().find_map(|line| line.strip_prefix(prefix));
         rest.and_then(first_number).with_context(|| format!("no line `{prefix}`"))
     };
-    let (now, jiffies) = (number("now at ")?, number("jiffies: ")?);
+    let (now, jiffies) = (number("now at ")?, number(TICKS)?);
     // Named so up to Linux 6.7, and from then on.
     let is_tick =
         |line: &str| line.contains(", tick_sched_timer,") || line.contains(", tick_nohz_handler,");
