@@ -126,8 +126,10 @@ pub fn answer_slowly<T>(
                 Err(Refused::Disturbed) => {}
                 Err(Refused::Elsewhere(here)) => {
                     guess = here.number();
-                    // SAFETY: as above.
-                    unsafe { place.set(cells, guess) };
+                    if by_lsl {
+                        // SAFETY: as above.
+                        unsafe { place.set(cells, guess) };
+                    }
                 }
             }
         }
