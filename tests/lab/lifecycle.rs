@@ -24,6 +24,9 @@ use crate::support::set_mode;
 const PARTS: usize = 5;
 const ROUNDS: usize = 10;
 const PROCESSES: usize = 20;
+/// How many times as long as it asks a task of the crowd sleeps: when all tasks always want to run, most of
+/// the time goes to waiting until each has run, which the kernel does before it takes hooks away.
+const IDLE: &str = "20";
 
 /// What root can do to the service behind its back. None of it may take the
 /// hooks from processes that believe the cells.
@@ -220,6 +223,10 @@ impl Crowd {
             };
             let mut command = plain("bracket", &[name, &number.to_string()]);
             command.env("LD_PRELOAD", &self.libraries[self.started % 2]);
+            // What a timer interrupts would get no further if the handler slept.
+            if name != "signals" {
+                command.env("BRACKET_IDLE", IDLE);
+            }
             // Each kind comes with each library and as each user, but for what needs root.
             let as_user = self.started / 2 % 2 == 1 && name != "creds-overlay";
             let command = if as_user { as_nobody(command) } else { command };

@@ -9,12 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../real.h"
 
 #define DESCRIBED_AT_MOST 10
 #define SCORE_VARIABLE "BRACKET_SCORE"
+#define IDLE_VARIABLE "BRACKET_IDLE"
+#define NANOSECONDS INT64_C(1000000000)
 
 struct wrappers wrappers = {
 	getpid,	   gettid,    getuid,  geteuid, getgid,	 getegid, getresuid,
@@ -90,8 +93,11 @@ void *open_shared(const char *variable, size_t size)
 int score_open(void)
 {
 	const bool inherited = getenv(SCORE_VARIABLE) != NULL;
+	const char *idle = getenv(IDLE_VARIABLE);
 
 	score = open_shared(SCORE_VARIABLE, sizeof(*score));
+	if (idle)
+		score->idle = atol(idle);
 	return inherited;
 }
 
@@ -320,8 +326,26 @@ static void judge(const struct call *call, enum form form, const struct answer *
 	atomic_fetch_add(&score->answers, 1);
 }
 
+static int64_t real_now(void)
+{
+	struct timespec time;
+
+	real(SYS_clock_gettime, CLOCK_MONOTONIC, &time);
+	return time.tv_sec * NANOSECONDS + time.tv_nsec;
+}
+
+static void idle_since(int64_t begin)
+{
+	const int64_t pause = (real_now() - begin) * score->idle;
+	const struct timespec time = {pause / NANOSECONDS, pause % NANOSECONDS};
+
+	real(SYS_nanosleep, &time, NULL);
+}
+
 void check_all(void)
 {
+	const int64_t begin = score->idle ? real_now() : 0;
+
 	for (size_t i = 0; i < CALLS; i++) {
 		const struct call *call = &calls[i];
 		const long ended = atomic_load(&score->ended);
@@ -336,6 +360,8 @@ void check_all(void)
 		judge(call, DIRECT, &first, &direct, &middle, overlapping);
 		judge(call, THROUGH_SYSCALL, &middle, &through, &last, overlapping);
 	}
+	if (score->idle)
+		idle_since(begin);
 }
 
 void check_times(long times)

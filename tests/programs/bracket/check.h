@@ -41,6 +41,10 @@ struct score {
 	atomic_long begun;
 	atomic_long ended;
 
+	// After each round of questions a task sleeps this many times as long as the round took, so that a
+	// crowd leaves some of the CPUs to what it is a crowd for.
+	long idle;
+
 	// For the scenarios' own use; zero at the start of each.
 	_Atomic uint32_t gate;
 	_Atomic uint32_t arrived;
