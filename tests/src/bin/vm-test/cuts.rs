@@ -15,32 +15,26 @@ use crate::results::Report;
 
 const OPERATIONS: [&str; 4] = ["enable", "disable", "upgrade", "remove"];
 
-/// Where the power is to be cut.
+/// Where the power of one kernel's machine is to be cut.
 pub struct Cuts {
-    left: u32,
-    kernels_left: u32,
+    number: u32,
     random: Random,
 }
 
+/// So many, shared by kernels. Those of one seed are the same again, on a machine that is as fast.
+pub fn shares(number: u32, seed: Option<u32>, kernels: usize) -> impl Iterator<Item = Cuts> {
+    let seed = seed.unwrap_or_else(std::process::id);
+    let kernels = u32::try_from(kernels).unwrap_or(u32::MAX);
+    (0..kernels).map(move |kernel| Cuts {
+        number: number / kernels + u32::from(kernel < number % kernels),
+        random: Random::new(seed, kernel),
+    })
+}
+
 impl Cuts {
-    /// So many, shared by kernels. Those of one seed are the same again, on a machine that is as fast.
-    pub fn new(number: u32, seed: Option<u32>, kernels: usize) -> Self {
-        let seed = seed.unwrap_or_else(std::process::id);
-        let kernels_left = u32::try_from(kernels).unwrap_or(u32::MAX);
-        Self { left: number, kernels_left, random: Random::new(seed) }
-    }
-
-    /// This kernel's share of them.
-    fn share(&mut self) -> u32 {
-        let share = self.left.div_ceil(self.kernels_left.max(1));
-        self.left -= share;
-        self.kernels_left = self.kernels_left.saturating_sub(1);
-        share
-    }
-
     /// Cuts the power of a machine on which the package is installed.
-    pub fn run(&mut self, machine: &Guest<'_>) -> Result<Report> {
-        let number = self.share();
+    pub fn run(mut self, machine: &Guest<'_>) -> Result<Report> {
+        let number = self.number;
         let mut report = Report::default();
         if number == 0 {
             return Ok(report);
@@ -89,9 +83,11 @@ struct Random {
 }
 
 impl Random {
-    fn new(seed: u32) -> Self {
-        // It must not begin with 0.
-        let state = (u64::from(seed) << 32) | 0x9e37_79b9;
+    /// Of one seed there are several, each with numbers of its own.
+    fn new(seed: u32, series: u32) -> Self {
+        // It must not begin with 0, and neighbours must not resemble each other.
+        let number = (u64::from(seed) << 32) | (u64::from(series) + 1);
+        let state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Self { seed, state }
     }
 
@@ -118,20 +114,23 @@ mod tests {
 
     #[test]
     fn each_kernel_gets_its_share() {
-        let mut cuts = Cuts::new(100, Some(1), 3);
-        assert_eq!([cuts.share(), cuts.share(), cuts.share()], [34, 33, 33]);
-        assert_eq!(Cuts::new(0, Some(1), 1).share(), 0);
+        let numbers = |number, kernels| -> Vec<u32> {
+            shares(number, Some(1), kernels).map(|cuts| cuts.number).collect()
+        };
+        assert_eq!(numbers(100, 3), [34, 33, 33]);
+        assert_eq!(numbers(0, 1), [0]);
     }
 
     #[test]
     fn a_seed_repeats_the_moments() {
-        let numbers = |seed| {
-            let mut random = Random::new(seed);
+        let numbers = |seed, series| {
+            let mut random = Random::new(seed, series);
             [random.next(), random.next(), random.next()]
         };
-        assert_eq!(numbers(7), numbers(7));
-        assert_ne!(numbers(7), numbers(8));
-        let mut random = Random::new(0);
+        assert_eq!(numbers(7, 0), numbers(7, 0));
+        assert_ne!(numbers(7, 0), numbers(8, 0));
+        assert_ne!(numbers(7, 0), numbers(7, 1));
+        let mut random = Random::new(0, 0);
         assert!((0..100).all(|_| (0.0..=1.0).contains(&random.fraction())));
     }
 }

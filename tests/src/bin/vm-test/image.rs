@@ -88,7 +88,7 @@ pub fn initial(cache: &Cache, kernel: &Kernel, files: &Files) -> Result<PathBuf>
         let name = module.file_name().context("a module has a name")?;
         fs::copy(module, dir.join("modules").join(name))?;
     }
-    let image = dir.with_extension("cpio");
+    let image = cache.scratch().join(format!("initial-{}.cpio", kernel.name));
     let mut archive = Command::new("sh");
     archive.args(["-c", "find . | cpio --create --quiet --format=newc >\"$1\"", "sh"]);
     output(archive.arg(&image).current_dir(&dir))?;

@@ -6,7 +6,6 @@ use std::fs;
 use anyhow::Result;
 
 use crate::boot::{Boot, Selection};
-use crate::cache::Cache;
 use crate::cuts::Cuts;
 use crate::qemu::Guest;
 use crate::results::Report;
@@ -24,10 +23,10 @@ const STAGES: [(&str, &str); 4] = [
 
 /// Boots a stock machine again and again. A boot in which something fails is
 /// followed by the others all the same: what they show is worth knowing.
-pub fn run(cache: &Cache, stock: Guest<'_>, cuts: &mut Cuts) -> Result<Report> {
+pub fn run(stock: &Guest<'_>, cuts: Cuts) -> Result<Report> {
     let name = stock.kernel().name;
-    let disk = cache.scratch().join(format!("{name}-machine.ext4"));
-    let installed = cache.scratch().join(format!("{name}-installed.ext4"));
+    let disk = stock.scratch().join(format!("{name}-machine.ext4"));
+    let installed = stock.scratch().join(format!("{name}-installed.ext4"));
     let machine = stock.lasting(&disk)?;
     let mut report = Report::default();
     for (number, (name, tests)) in STAGES.into_iter().enumerate() {

@@ -12,22 +12,22 @@ mod kernel;
 mod machine;
 mod payload;
 mod qemu;
+mod queue;
 mod results;
 mod stock;
 mod watch;
 
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 
 use boot::{Boot, Selection};
 use cache::Cache;
-use cuts::Cuts;
 use kernel::{KERNELS, Kernel};
 use qemu::{Disk, Emulator, Guest};
+use queue::{Task, Work};
 use results::Report;
 
 /// Boots Debian's kernels in QEMU and runs the tests there.
@@ -90,6 +90,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
         }
         return Ok(true);
     }
+    let tasks = choose_tasks(&kernels, arguments)?;
     ensure!(rustix::process::geteuid().is_root(), "it needs root, to build file systems");
     let cache = Cache::open()?;
     let _scratch = command::clean_up_when_interrupted(cache.scratch())?;
@@ -99,37 +100,17 @@ fn run(arguments: &Arguments) -> Result<bool> {
     } else {
         payload::make(&cache, &payload::OF_LAB, &payload::build_tests(&["integration", "lab"])?)?
     };
-    let mut cuts = Cuts::new(arguments.cuts, arguments.seed, kernels.len());
-    let mut total = Report::default();
-    let mut summary = Vec::new();
-    for kernel in kernels {
-        let begin = Instant::now();
-        let boots = choose_boots(kernel, arguments)?;
-        if boots.is_empty() {
-            continue;
-        }
+    let prepare = |kernel| {
         let root = if arguments.packages { stock::root } else { image::root };
         let disk = Disk::Snapshot(root(&cache, kernel)?);
-        let guest = Guest::prepare(&cache, &emulator, kernel, disk, &payload)?;
-        if arguments.shell {
-            return guest.shell(&boots[0]).map(|()| true);
-        }
-        let report = if arguments.packages {
-            machine::run(&cache, guest.clone(), &mut cuts)?
-        } else {
-            run_boots(&guest, boots, arguments.jobs)?
-        };
-        summary.push(format!(
-            "{} ({}): {} in {}",
-            kernel.name,
-            guest.release(),
-            report.tally,
-            minutes(begin.elapsed())
-        ));
-        total += report;
+        Guest::prepare(&cache, &emulator, kernel, disk, &payload)
+    };
+    if arguments.shell {
+        let kernel = tasks[0].kernel;
+        let boots = choose_boots(kernel, arguments)?;
+        return prepare(kernel)?.shell(&boots[0]).map(|()| true);
     }
-    ensure!(!summary.is_empty(), "no kernel has a boot of this name");
-    let Report { tally, failures } = total;
+    let (summary, Report { tally, failures }) = queue::run(tasks, arguments.jobs, prepare);
     println!();
     for failure in failures {
         println!("FAILED: {failure}");
@@ -141,28 +122,23 @@ fn run(arguments: &Arguments) -> Result<bool> {
     Ok(tally.is_success())
 }
 
-/// Runs up to `jobs` guests at once: what one cannot do in parallel, two can.
-fn run_boots(guest: &Guest, mut boots: Vec<Boot>, jobs: usize) -> Result<Report> {
-    boots.reverse();
-    let waiting = Mutex::new(boots);
-    let work = || -> Result<Report> {
-        let mut report = Report::default();
-        loop {
-            let next = waiting.lock().map_err(|_| anyhow!("a thread has panicked"))?.pop();
-            match next {
-                Some(boot) => report += guest.run(&boot)?,
-                None => return Ok(report),
-            }
+/// What is done with which kernel, of those that have something to do.
+fn choose_tasks(kernels: &[&'static Kernel], arguments: &Arguments) -> Result<Vec<Task>> {
+    let mut cuts = cuts::shares(arguments.cuts, arguments.seed, kernels.len());
+    let mut tasks = Vec::new();
+    for kernel in kernels {
+        let boots = choose_boots(kernel, arguments)?;
+        if boots.is_empty() {
+            continue;
         }
-    };
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..jobs.max(1)).map(|_| scope.spawn(work)).collect();
-        let mut sum = Report::default();
-        for worker in workers {
-            sum += worker.join().map_err(|_| anyhow!("a thread has panicked"))??;
-        }
-        Ok(sum)
-    })
+        let works = match cuts.next() {
+            Some(cuts) if arguments.packages => vec![Work::Machine(cuts)],
+            _ => boots.into_iter().map(Work::Boot).collect(),
+        };
+        tasks.push(Task { kernel, works });
+    }
+    ensure!(!tasks.is_empty(), "no kernel has a boot of this name");
+    Ok(tasks)
 }
 
 fn choose_kernels(names: &[String]) -> Result<Vec<&'static Kernel>> {

@@ -146,7 +146,12 @@ impl<'a> Guest<'a> {
         Self { disk: Disk::Lasting(disk.to_owned()), ..self.clone() }
     }
 
-    /// What the kernel is called here.
+    /// For files of this run.
+    pub fn scratch(&self) -> &Path {
+        self.cache.scratch()
+    }
+
+    /// The kernel.
     pub fn kernel(&self) -> &'static Kernel {
         self.kernel
     }
