@@ -18,7 +18,7 @@ export LIBDIR
 PACKAGES = gcc libc6-dev clang llvm libelf-dev zlib1g-dev pkg-config \
 	strace linux-perf mandoc
 # To build and judge packages.
-PACKAGE_PACKAGES = createrepo-c debhelper dnf dpkg-dev lintian rpm rpmlint systemd
+PACKAGE_PACKAGES = busybox-static createrepo-c debhelper dnf dpkg-dev lintian rpm rpmlint systemd
 # And to boot other kernels.
 VM_PACKAGES = busybox-static cpio e2fsprogs kmod mmdebstrap xz-utils zstd
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use bysyscall_tests::built;
 use bysyscall_tests::fixture::trial;
 use bysyscall_tests::process::succeed;
@@ -97,7 +97,9 @@ pub fn prepare_root(root: &Path) -> Result<()> {
     }
     // A file will do for what nobody reads, and devices are not allowed here.
     fs::write(root.join("dev/null"), "")?;
-    fs::copy("/bin/busybox", root.join("bin/busybox"))?;
+    const SHELL: &str = "/bin/busybox";
+    fs::copy(SHELL, root.join("bin/busybox"))
+        .with_context(|| format!("{SHELL} (busybox-static) is what scripts run with"))?;
     for tool in ["sh", "grep", "sed", "sync", "cp", "mv", "rm", "rmdir"] {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(tool))?;
     }
