@@ -61,7 +61,9 @@ pub fn measure(report: &mut Report) -> Result<()> {
             report.tell("  libc: time of CLOCK_MONOTONIC", &format!("{:.2} x", by_theirs.median));
             let what = "  by the library: time of CLOCK_MONOTONIC";
             if number == CLOCK && *count > 1 && !are_added_up()? {
-                report.tell(what, &format!("{:.2} x, real calls on this kernel", by_ours.median));
+                let told =
+                    format!("{:.2} x, real calls once this kernel hides a switch", by_ours.median);
+                report.tell(what, &told);
             } else if is_answered {
                 report.add(what, by_ours, "x", Aim::AtMost(2.0));
             } else {
