@@ -82,8 +82,7 @@ int BPF_PROG(bysys_switch, bool preempt, struct task_struct *prev, struct task_s
 	if (!state || !cell)
 		return 0;
 	note_preempted(state, preempt, prev, next);
-	if (state->came && state->came != identity(prev))
-		switches_are_hidden = 1;
+	note_hidden(state, prev);
 	state->came = identity(next);
 	stop_running(state);
 	count_usage_now(prev);
@@ -146,7 +145,7 @@ int BPF_PROG(bysys_tick, struct task_struct *task)
 	 */
 	struct task_struct *leader = task->group_leader, *queued;
 	struct signal_struct *signal = task->signal;
-	bool may_count = has_times(task) && leader->bpf_storage;
+	bool has_ended = !has_times(task), may_count = !has_ended && leader->bpf_storage;
 	struct cpu_state *state;
 	struct bysyscall_cell *cell;
 	struct mark *mark;
@@ -156,6 +155,9 @@ int BPF_PROG(bysys_tick, struct task_struct *task)
 
 	if (kept_right & TIMES_FLAGS)
 		note_jiffies();
+	/* What another CPU has charged to it just now the kernel may have taken over before we looked. */
+	if (has_ended && identity(task) != identity(bpf_get_current_task_btf()))
+		miss_remotely(task);
 	if (!may_count)
 		return 0;
 	is_alone = signal->nr_threads == 1;
@@ -166,9 +168,8 @@ int BPF_PROG(bysys_tick, struct task_struct *task)
 	if (!queue)
 		return 0;
 	if (identity(task) != identity(bpf_get_current_task_btf())) {
-		mark = is_alone ? NULL : stored_mark_of(leader);
-		if (mark && mark->record)
-			count_remotely(mark, task, signal, runtime_of(queue, task));
+		if (!is_alone)
+			count_remotely(stored_mark_of(leader), task, signal, runtime_of(queue, task));
 		return 0;
 	}
 	cpu = bpf_get_smp_processor_id();
@@ -182,6 +183,7 @@ int BPF_PROG(bysys_tick, struct task_struct *task)
 		return 0;
 	}
 	mark = stored_mark_of(leader);
+	state->uncounted = !mark;
 	if (!mark) {
 		/* Not registered, or not to be found at the moment: then the times in the cell are old. */
 		if (state->process == identity(leader)) {
@@ -190,6 +192,7 @@ int BPF_PROG(bysys_tick, struct task_struct *task)
 		return 0;
 	}
 	if (!is_alone && mark->record) {
+		note_hidden(state, task);
 		state->counts++;
 		count_thread(mark, task, signal, runtime_of(queue, task));
 	}

@@ -153,18 +153,45 @@ static __always_inline bool is_counted_as_running(struct cpu_state *state, struc
 	return mark->record && state->running == mark->record && !now(&switches_are_hidden);
 }
 
-/* The thread that was on this CPU has gone, and been counted. Or it is alone, under whatever record it came. */
+/*
+ * The thread that was on this CPU has gone, and been counted. Or it is alone, under whatever record it
+ * came. Where the last look could not count what it has run, that is in no record until it runs
+ * again, and if it has ended, for good.
+ */
 static __always_inline void stop_running(struct cpu_state *state)
 {
+	__u32 uncounted = state->uncounted;
 	union element *element;
 	__u32 index;
 
+	state->uncounted = 0;
 	if (!state->running)
 		return;
 	index = __sync_lock_test_and_set(&state->running, 0);
 	element = index ? bpf_map_lookup_elem(&bysys_cells, &index) : NULL;
-	if (element)
-		__sync_fetch_and_add(&element->process.running, -1);
+	if (!element)
+		return;
+	/* Before others believe the record again. */
+	if (uncounted)
+		element->process.incomplete = 1;
+	__sync_fetch_and_add(&element->process.running, -1);
+}
+
+/* A task is on a CPU to which another one has come last, as far as we were told. */
+static __always_inline void note_hidden(struct cpu_state *state, struct task_struct *task)
+{
+	if (state->came && state->came != identity(task))
+		switches_are_hidden = 1;
+}
+
+/* What a thread that is on another CPU has run cannot be counted. */
+static __always_inline void miss_remotely(struct task_struct *task)
+{
+	__u32 cpu = task->thread_info.cpu;
+	struct cpu_state *state = bpf_map_lookup_elem(&bysys_cpus, &cpu);
+
+	if (state)
+		state->uncounted = 1;
 }
 
 /* Raises what has been told; whoever comes in between has newer numbers. */
@@ -294,7 +321,7 @@ static __always_inline struct thread *count_thread(struct mark *mark, struct tas
 	return thread;
 }
 
-/* The same by another CPU than that of the thread, which may be reading. */
+/* The same by another CPU than that of the thread, which may be reading. `mark` may be NULL. */
 static __always_inline void count_remotely(struct mark *mark, struct task_struct *task,
 					   struct signal_struct *signal, __u64 runtime)
 {
@@ -304,10 +331,12 @@ static __always_inline void count_remotely(struct mark *mark, struct task_struct
 	struct thread *thread;
 	__u32 remote;
 
-	if (!state || !cell) {
-		count_thread(mark, task, signal, runtime);
+	if (!state || !cell)
 		return;
-	}
+	state->uncounted = !mark;
+	if (!mark || !mark->record)
+		return;
+	note_hidden(state, task);
 	/*
 	 * The order of the stores is kept: x86 keeps it, and so does the compiler with these. The
 	 * first one is a barrier too, for begin_record().

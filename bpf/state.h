@@ -128,6 +128,11 @@ struct cpu_state {
 	__u32 overflowed;
 	/* The record that counts the task which is on this CPU as running. 0: none. */
 	__u32 running;
+	/*
+	 * Not 0: what was charged to it last was not counted, as its mark could not be looked up
+	 * (see cannot_be_asked()) or it was ending.
+	 */
+	__u32 uncounted;
 	/* What was kept right when the cell got the accounting that it has. */
 	__u32 accounted_for;
 	/* The task that has come to this CPU last. 0: not known yet. */
