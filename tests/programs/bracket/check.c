@@ -13,11 +13,11 @@
 #include <unistd.h>
 
 #include "../real.h"
+#include "process.h"
 
 #define DESCRIBED_AT_MOST 10
 #define SCORE_VARIABLE "BRACKET_SCORE"
 #define IDLE_VARIABLE "BRACKET_IDLE"
-#define NANOSECONDS INT64_C(1000000000)
 
 struct wrappers wrappers = {
 	getpid,	   gettid,    getuid,  geteuid, getgid,	 getegid, getresuid,
@@ -326,6 +326,7 @@ static void judge(const struct call *call, enum form form, const struct answer *
 	atomic_fetch_add(&score->answers, 1);
 }
 
+// now() goes through libc, which check_all() may not.
 static int64_t real_now(void)
 {
 	struct timespec time;

@@ -41,7 +41,7 @@ struct score {
 	atomic_long begun;
 	atomic_long ended;
 
-	// After each round of questions a task sleeps this many times as long as the round took, so that a
+	// BRACKET_IDLE: after each round of questions a task sleeps this many times as long as the round took, so that a
 	// crowd leaves some of the CPUs to what it is a crowd for.
 	long idle;
 

@@ -139,12 +139,12 @@ int64_t now(void)
 	struct timespec time;
 
 	clock_gettime(CLOCK_MONOTONIC, &time);
-	return time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
+	return time.tv_sec * NANOSECONDS + time.tv_nsec;
 }
 
 int64_t in_seconds(long seconds)
 {
-	return now() + seconds * INT64_C(1000000000);
+	return now() + seconds * NANOSECONDS;
 }
 
 // A function of its own, for two reasons: a child on a new stack has no frame to return to, and one

@@ -45,6 +45,8 @@ void await(_Atomic uint32_t *word, uint32_t value);
 void announce(_Atomic uint32_t *word, uint32_t value);
 void arrive(_Atomic uint32_t *word);
 
+#define NANOSECONDS INT64_C(1000000000)
+
 // CLOCK_MONOTONIC in nanoseconds.
 int64_t now(void);
 int64_t in_seconds(long seconds);

@@ -18,7 +18,6 @@ mod stock;
 mod watch;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
@@ -181,8 +180,4 @@ fn choose_boots(kernel: &Kernel, arguments: &Arguments) -> Result<Vec<Boot>> {
         }
     }
     Ok(boots)
-}
-
-fn minutes(time: Duration) -> String {
-    format!("{}:{:02} min", time.as_secs() / 60, time.as_secs() % 60)
 }

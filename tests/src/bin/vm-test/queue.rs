@@ -3,7 +3,7 @@
 
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -11,7 +11,6 @@ use crate::boot::Boot;
 use crate::cuts::Cuts;
 use crate::kernel::Kernel;
 use crate::machine;
-use crate::minutes;
 use crate::qemu::Guest;
 use crate::results::Report;
 
@@ -109,6 +108,10 @@ fn failure(kernel: &Kernel, error: &anyhow::Error) -> Report {
     let mut report = Report::default();
     report.fail(problem);
     report
+}
+
+fn minutes(time: Duration) -> String {
+    format!("{}:{:02} min", time.as_secs() / 60, time.as_secs() % 60)
 }
 
 /// What another thread has left half done when it panicked is still what there is to tell.
