@@ -566,6 +566,8 @@ int bysys_control(struct bysyscall_control *control)
 		__u32 before = enabled_wrappers;
 
 		find_tasklist_lock();
+		if (!watched_until)
+			watched_until = bpf_ktime_get_ns() + WATCH_TAKES;
 		__sync_fetch_and_or(&kept_right, control->wrappers);
 		enabled_wrappers = control->wrappers;
 		/* publish() looks at this before and after it gives flags, so none stays. */
@@ -574,7 +576,9 @@ int bysys_control(struct bysyscall_control *control)
 	}
 	if (control->operation == BYSYSCALL_CONTROL_STOP)
 		forbid(~0U);
-	return published_wrappers() | (now(&switches_are_hidden) ? BYSYSCALL_CONTROL_HIDDEN : 0);
+	if (now(&switches_are_hidden))
+		return published_wrappers() | BYSYSCALL_CONTROL_HIDDEN;
+	return published_wrappers() | (are_switches_told() ? 0 : BYSYSCALL_CONTROL_WATCHED);
 }
 
 static struct bysyscall_count counted;

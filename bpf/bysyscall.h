@@ -281,13 +281,15 @@ struct bysyscall_record {
 	__u32 seccomp_mode; /* of the reading task: SECCOMP_MODE_*. 0: no filter, bpf() may be called. */
 };
 
-/* bysyscall_control.operation; each returns the wrappers that are published then, and perhaps the bit below. */
+/* bysyscall_control.operation; each returns the wrappers that are published then, and perhaps one of the bits below. */
 #define BYSYSCALL_CONTROL_QUERY 0  /* only return the wrappers that are published. */
 #define BYSYSCALL_CONTROL_ENABLE 1 /* publish the wrappers in `wrappers` from the next switch on, and no others from now on. */
 #define BYSYSCALL_CONTROL_STOP 2   /* no flag in any cell from now on; cannot be undone. */
 
 /* In what is returned: the kernel hides switches, so processes of several threads get real calls for their CPU times. */
 #define BYSYSCALL_CONTROL_HIDDEN 0x80000000
+/* The same, for the moment: whether it does is watched for some seconds after the start. */
+#define BYSYSCALL_CONTROL_WATCHED 0x40000000
 
 /* Argument of the control program. Writer: the loader. Reader: bysys_control. */
 struct bysyscall_control {

@@ -150,7 +150,7 @@ static __always_inline void start_running(struct cpu_state *state, struct mark *
 /* Whether the task that runs on this CPU is among those that its record counts as running. */
 static __always_inline bool is_counted_as_running(struct cpu_state *state, struct mark *mark)
 {
-	return mark->record && state->running == mark->record && !now(&switches_are_hidden);
+	return mark->record && state->running == mark->record && are_switches_told();
 }
 
 /*

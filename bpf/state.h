@@ -75,6 +75,13 @@ volatile __u32 regroupings_ended = 0;
  */
 __u32 switches_are_hidden = 0;
 
+/* CLOCK_MONOTONIC, ns: until then they are watched, and who runs beside whom is not known either. 0: not published yet. */
+volatile __u64 watched_until = 0;
+/* Not 0: that time has passed. */
+volatile __u32 were_watched = 0;
+/* Those that hide switches did so within a second, of 16 starts. */
+#define WATCH_TAKES (5ULL * 1000 * 1000 * 1000)
+
 /* The ticks that the header tells of. */
 volatile __u64 last_jiffies = 0;
 
@@ -84,6 +91,14 @@ __u32 preempted_tasks = 0;
 static __always_inline __u32 now(__u32 *shared)
 {
 	return *(volatile __u32 *)shared;
+}
+
+/* Whether all switches are told, as far as we were told long enough. */
+static __always_inline bool are_switches_told(void)
+{
+	if (!were_watched && watched_until && bpf_ktime_get_ns() >= watched_until)
+		were_watched = 1;
+	return were_watched && !now(&switches_are_hidden);
 }
 
 static __always_inline __u32 published_wrappers(void)

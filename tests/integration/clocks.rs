@@ -10,8 +10,8 @@ use bysyscall_tests::{accounting, patience};
 use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::fixture::{
-    self, Verdict, as_nobody, ensure_success, is_attached, limited, loader, plain, preloaded,
-    start, status, stop, trial, verdict,
+    self, Verdict, adds_up_threads, as_nobody, ensure_success, is_attached, limited, loader, plain,
+    preloaded, start, status, stop, trial, verdict,
 };
 
 /// No scenario takes as long, by far; a hung one is ended.
@@ -29,6 +29,7 @@ pub fn trials() -> Result<Vec<Trial>> {
         trial("clocks::answers_are_bypassed", answers_are_bypassed),
         trial("clocks::are_switched_off", are_switched_off),
         trial("clocks::tick::early_thread", adds_up_early_threads),
+        trial("clocks::switches_are_watched_first", switches_are_watched_first),
     ];
     for name in AS_OF_TICK {
         trials.push(trial(format!("clocks::tick::{name}"), || run_as_of_tick(name)));
@@ -64,6 +65,7 @@ fn command(scenario: &str) -> Command {
 
 fn run(mut command: Command) -> Result<Completion> {
     start()?;
+    adds_up_threads(status)?;
     match verdict(&mut command, NONE_WRONG)? {
         Verdict::Right => Ok(Completion::Completed),
         Verdict::Wrong(said) => bail!("{said}"),
@@ -75,6 +77,9 @@ fn run(mut command: Command) -> Result<Completion> {
 fn run_as_of_tick(scenario: &str) -> Result<()> {
     stop()?;
     succeed(&mut loader(&["start", "--getrusage", "tick"]))?;
+    if scenario.contains("threads") {
+        adds_up_threads(status)?;
+    }
     let verdict =
         verdict(&mut limited(TIME_LIMIT, "clocks", &[scenario, SECONDS, "tick"]), NONE_WRONG);
     stop()?;
@@ -99,6 +104,33 @@ fn add_up_early_threads() -> Result<()> {
     // Emulated clocks may seem to be slewed, and then calls are real for longer than this takes.
     let enough = if patience::scale() > 1 { 0 } else { TIMES / 2 };
     enough_answers(enough, "early_thread", &[&TIMES.to_string()], "getrusage").map(drop)
+}
+
+/// Clocks of several threads are real calls until the kernel was seen to hide no switch, and for good where it does.
+fn switches_are_watched_first() -> Result<()> {
+    const MANY: u64 = 1000;
+    const STARTS: u32 = 3;
+    let ask = |times: u64| counts("early_thread", &[&times.to_string()], "clock");
+    // Where a start and a program take longer than the watch, nothing is shown.
+    let mut was_watched = false;
+    for _ in 0..STARTS {
+        stop()?;
+        start()?;
+        let (bypassed, real) = ask(MANY)?;
+        was_watched = status()?["threads_added_up"] != true;
+        if was_watched {
+            ensure!(bypassed == 0 && real == MANY, "at once: {bypassed} bypassed, {real} real");
+            break;
+        }
+    }
+    ensure!(was_watched, "{STARTS} programs began too late after the start");
+    if adds_up_threads(status)? {
+        enough_answers(MANY, "early_thread", &["100000"], "clock")?;
+    } else {
+        let (bypassed, real) = ask(MANY)?;
+        ensure!(bypassed == 0 && real == MANY, "in the end: {bypassed} bypassed, {real} real");
+    }
+    Ok(())
 }
 
 /// The brackets can fail: a library that lies now and then is found out, whatever it lies about.

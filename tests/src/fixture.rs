@@ -89,6 +89,17 @@ pub fn start() -> Result<()> {
     process::succeed(&mut loader(&["start"])).map(drop)
 }
 
+/// Waits until the service knows whether it may add up the run time of threads, and says whether it may;
+/// `status`: as of [`status`].
+pub fn adds_up_threads(status: impl Fn() -> Result<Value>) -> Result<bool> {
+    let mut known = None;
+    wait_until("threads_added_up is known", || {
+        known = status()?["threads_added_up"].as_bool();
+        Ok(known.is_some())
+    })?;
+    Ok(known == Some(true))
+}
+
 /// Stops the service, if it runs.
 pub fn stop() -> Result<()> {
     process::succeed(&mut loader(&["stop"])).map(drop)

@@ -403,16 +403,33 @@ pub fn publish(control: &Path, wrappers: u32) -> Result<()> {
     ask(control, Control { operation: bysyscall_abi::CONTROL_ENABLE, wrappers }).map(drop)
 }
 
-/// The wrappers that the programs behind a pinned control program publish, and whether the kernel hides
-/// switches from them.
+/// Whether the programs are told of each context switch, without which they cannot add up the run time of threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switches {
+    /// Not known yet: for some seconds after the start that is watched.
+    Watched,
+    /// Of each.
+    Told,
+    /// The kernel hid one.
+    Hidden,
+}
+
+/// The wrappers that the programs behind a pinned control program publish, and whether they are told of each switch.
 ///
 /// # Errors
 ///
 /// If the pin cannot be opened or the kernel does not run the program.
-pub fn published(control: &Path) -> Result<(u32, bool)> {
-    use bysyscall_abi::{CONTROL_HIDDEN, CONTROL_QUERY};
+pub fn published(control: &Path) -> Result<(u32, Switches)> {
+    use bysyscall_abi::{CONTROL_HIDDEN, CONTROL_QUERY, CONTROL_WATCHED};
     let answer = ask(control, Control { operation: CONTROL_QUERY, wrappers: 0 })?;
-    Ok((answer & !CONTROL_HIDDEN, answer & CONTROL_HIDDEN != 0))
+    let switches = if answer & CONTROL_HIDDEN != 0 {
+        Switches::Hidden
+    } else if answer & CONTROL_WATCHED != 0 {
+        Switches::Watched
+    } else {
+        Switches::Told
+    };
+    Ok((answer & !(CONTROL_HIDDEN | CONTROL_WATCHED), switches))
 }
 
 fn ask(path: &Path, control: Control) -> Result<u32> {

@@ -11,8 +11,9 @@ use comfy_table::{Table, presets};
 use libbpf_rs::{Iter, Link, libbpf_sys};
 use nix::unistd::{Gid, Group};
 use rustix::fd::AsRawFd;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
+use crate::bpf::Switches;
 use crate::enable::Enabled;
 use crate::service::{State, version_of};
 use crate::{bpf, kernel, paths, service, settings};
@@ -33,8 +34,9 @@ pub struct Status {
     held: Option<bool>,
     /// How processes ask on which CPU they are: `rdpid` or `lsl`.
     cpu_number_by: Option<&'static str>,
-    /// Whether CPU times of a process of several threads are answered.
-    threads_added_up: Option<bool>,
+    /// Whether CPU times of a process of several threads are answered; `null`: not yet, and perhaps never.
+    #[serde(rename = "threads_added_up", serialize_with = "are_all_told")]
+    switches: Option<Switches>,
     /// What `getrusage()` tells of threads and processes: `exact`, by real calls, or as of the last `tick`.
     getrusage: Option<&'static str>,
     /// What the service has of its configuration.
@@ -183,7 +185,7 @@ pub fn collect() -> Result<Status> {
         lockdown: kernel::lockdown(),
         held: service.map(is_held),
         cpu_number_by: service.map(cpu_number_by),
-        threads_added_up: published.map(|(_, is_hidden)| !is_hidden),
+        switches: published.map(|(_, switches)| switches),
         getrusage: published.map(|(published, _)| {
             if published & bysyscall_abi::USAGE_BY_TICK != 0 { "tick" } else { "exact" }
         }),
@@ -289,11 +291,15 @@ impl fmt::Display for Status {
         if self.cpu_number_by == Some("lsl") {
             writeln!(f, "the CPUs have no rdpid, so each answer takes a slower lsl")?;
         }
-        if self.threads_added_up == Some(false) {
-            writeln!(
-                f,
-                "the kernel hides context switches: CPU times of processes with several threads are real calls"
-            )?;
+        let why_not_added_up = match self.switches {
+            None | Some(Switches::Told) => None,
+            Some(Switches::Watched) => Some(
+                "for some seconds after the start, until the kernel is seen to hide no context switch",
+            ),
+            Some(Switches::Hidden) => Some("the kernel hides context switches"),
+        };
+        if let Some(why) = why_not_added_up {
+            writeln!(f, "CPU times of processes with several threads are real calls: {why}")?;
         }
         match self.getrusage {
             Some("tick") => writeln!(
@@ -349,6 +355,17 @@ impl fmt::Display for Configuration {
             write!(f, "{only} {} only, ", programs(*only))?;
         }
         write!(f, "log level {log_level}")
+    }
+}
+
+fn are_all_told<S: Serializer>(
+    switches: &Option<Switches>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    match switches {
+        None | Some(Switches::Watched) => serializer.serialize_none(),
+        Some(Switches::Told) => serializer.serialize_bool(true),
+        Some(Switches::Hidden) => serializer.serialize_bool(false),
     }
 }
 

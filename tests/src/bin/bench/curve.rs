@@ -11,6 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use bysyscall_abi::WRAPPERS;
 use bysyscall_tests::built;
+use bysyscall_tests::fixture::adds_up_threads;
 use bysyscall_tests::process::{loader, succeed};
 use bysyscall_tests::symbols::{Clock, Library, Usage};
 use libc::{
@@ -42,6 +43,7 @@ pub fn measure(report: &mut Report) -> Result<()> {
     // By default most of getrusage() is the kernel's to tell, so it is measured as of the last tick.
     loader(&["stop"])?;
     loader(&["start", "--getrusage", "tick"])?;
+    are_added_up()?;
     for (number, (name, wrapper, is_of_all)) in ASKED.iter().enumerate() {
         let is_answered =
             WRAPPERS.iter().find(|row| row.name == *wrapper).map_or(Ok(false), is_on)?;
@@ -81,10 +83,8 @@ pub fn measure(report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Whether the service adds up the run time of threads.
 fn are_added_up() -> Result<bool> {
-    let status: serde_json::Value = serde_json::from_str(&loader(&["status", "--json"])?)?;
-    Ok(status["threads_added_up"] == true)
+    adds_up_threads(|| Ok(serde_json::from_str(&loader(&["status", "--json"])?)?))
 }
 
 fn rounds_of(number: usize, threads: usize) -> Result<Vec<Round>> {
