@@ -17,8 +17,8 @@ use libtest_mimic::Trial;
 use rustix::process::Signal;
 
 use crate::fixture::{
-    ensure_no_traces, finish, loader, path, preloaded, send, spawn, start, status, stop, traces,
-    trial, wait_until,
+    ensure_no_traces, finish, loader, path, preloaded, resting, send, spawn, start, status, stop,
+    traces, trial, wait_until,
 };
 
 pub fn trials() -> Vec<Trial> {
@@ -37,7 +37,11 @@ pub fn trials() -> Vec<Trial> {
 
 /// A process with threads and children of all kinds that check themselves for so many seconds.
 fn load(seconds: u32) -> Result<Child> {
-    let child = spawn(preloaded("bracket", &["load", &seconds.to_string()]))?;
+    let mut command = preloaded("bracket", &["load", &seconds.to_string()]);
+    if patience::scale() > 1 {
+        command = resting(command);
+    }
+    let child = spawn(command)?;
     wait_until("the load is registered", || {
         Ok(status()?["registered"]["processes"].as_u64() > Some(0))
     })?;

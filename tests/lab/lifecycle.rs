@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use bysyscall_tests::fixture::{
-    as_nobody, ensure_no_traces, ensure_success, finish, library, path, plain, preloaded, spawn,
-    start, status, stop, trial, wait_until,
+    as_nobody, ensure_no_traces, ensure_success, finish, library, path, plain, preloaded, resting,
+    spawn, start, status, stop, trial, wait_until,
 };
 use bysyscall_tests::process::{output, succeed, text};
 use bysyscall_tests::{built, patience};
@@ -24,9 +24,6 @@ use crate::support::set_mode;
 const PARTS: usize = 5;
 const ROUNDS: usize = 10;
 const PROCESSES: usize = 20;
-/// How many times as long as it asks a task of the crowd sleeps: when all tasks always want to run, most of
-/// the time goes to waiting until each has run, which the kernel does before it takes hooks away.
-const IDLE: &str = "20";
 
 /// What root can do to the service behind its back. None of it may take the
 /// hooks from processes that believe the cells.
@@ -230,7 +227,7 @@ impl Crowd {
             command.env("LD_PRELOAD", &self.libraries[self.started % 2]);
             // What a timer interrupts would get no further if the handler slept.
             if name != "signals" {
-                command.env("BRACKET_IDLE", IDLE);
+                command = resting(command);
             }
             // Each kind comes with each library and as each user, but for what needs root.
             let as_user = self.started / 2 % 2 == 1 && name != "creds-overlay";

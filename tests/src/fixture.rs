@@ -78,6 +78,13 @@ pub fn preloaded(name: &str, arguments: &[&str]) -> Command {
     command
 }
 
+/// Has each task of a bracket sleep twenty times as long as it asks: when all tasks always want to run, most of
+/// the time goes to waiting until each has run, which the kernel does before it takes hooks away.
+pub fn resting(mut command: Command) -> Command {
+    command.env("BRACKET_IDLE", "20");
+    command
+}
+
 /// Has the command run by an unprivileged user.
 pub fn as_nobody(mut command: Command) -> Command {
     command.uid(NOBODY).gid(NOBODY).current_dir("/");
