@@ -64,7 +64,7 @@ pub fn measure(report: &mut Report) -> Result<()> {
             let what = "  by the library: time of CLOCK_MONOTONIC";
             if number == CLOCK && *count > 1 && !are_added_up()? {
                 let told =
-                    format!("{:.2} x, real calls once this kernel hides a switch", by_ours.median);
+                    format!("{:.2} x, real calls, as this kernel hides switches", by_ours.median);
                 report.tell(what, &told);
             } else if is_answered {
                 report.add(what, by_ours, "x", Aim::AtMost(2.0));
