@@ -10,9 +10,6 @@ mod enabling;
 mod library;
 mod lifecycle;
 mod manual;
-#[allow(dead_code, unused_imports)]
-#[path = "../../crates/bysyscall/src/enable/preload.rs"]
-mod preload;
 mod sharing;
 mod witness;
 

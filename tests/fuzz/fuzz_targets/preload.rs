@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use preload::{entries, with_entry, without_entries};
 
-#[path = "../../../crates/bysyscall/src/enable/preload.rs"]
+#[path = "../../../crates/edit/src/preload.rs"]
 mod preload;
 
 const OURS: &[u8] = b"/l.so";

@@ -9,6 +9,7 @@ use std::thread::sleep;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use bysyscall_edit::preload;
 use bysyscall_tests::process::{output, succeed, text};
 use libtest_mimic::Trial;
 use proptest::strategy::{Strategy, ValueTree};
@@ -19,7 +20,6 @@ use super::image::ENTRY;
 use crate::fixture::{
     as_nobody, library, loader, path, plain, says, send, spawn, start, status, stop, trial,
 };
-use crate::preload;
 
 const PRELOAD: &str = "/etc/ld.so.preload";
 const ENABLE: &[&str] = &["enable", "--global"];

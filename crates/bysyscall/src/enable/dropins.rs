@@ -7,12 +7,12 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{AtFlags, unlinkat};
 
-use super::files::Dir;
 use super::root::Root;
 use super::unit_files::{Unit, is_systemd_running, names_in};
 use super::{diff, library, units};
 use crate::paths;
 use crate::service::Interrupts;
+use bysyscall_edit::Dir;
 
 const DIR: &str = "/etc/systemd/system";
 /// The second where a drop-in that systemd reads after the first sets `LD_PRELOAD` as well.

@@ -6,12 +6,12 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, ensure};
 use std::os::unix::ffi::OsStrExt;
 
-use super::files::{Dir, Original};
 use super::probe::Probes;
 use super::root::Root;
-use super::{diff, library, preload, state};
+use super::{diff, library, state};
 use crate::paths;
 use crate::service::{self, Interrupts, Lock, State};
+use bysyscall_edit::{Dir, Original, preload};
 
 const ETC: &str = "/etc";
 const NAME: &str = "ld.so.preload";
@@ -43,7 +43,7 @@ pub fn is_enabled(root: &Root) -> Result<bool> {
 /// Then the file is as it was.
 pub fn enable(root: &Root, dry_run: bool, interrupts: &Interrupts) -> Result<()> {
     let etc = root.dir(Path::new(ETC))?.context("there is no /etc")?;
-    let _lock = etc.lock(interrupts)?;
+    let _lock = etc.lock(|| interrupts.check())?;
     let original = etc.read(NAME, true)?;
     if is_enabled(root)? {
         log::info!("enabled already in {}", etc.shown(NAME));
@@ -127,7 +127,7 @@ fn warn_of_others(root: &Root) {
 /// Then the file is as it was.
 pub fn disable(root: &Root, dry_run: bool, interrupts: &Interrupts) -> Result<()> {
     let Some(etc) = root.dir(Path::new(ETC))? else { return Ok(()) };
-    let _lock = etc.lock(interrupts)?;
+    let _lock = etc.lock(|| interrupts.check())?;
     if dry_run {
         let content = root.read(Path::new(FILE))?.unwrap_or_default();
         let new = without_entries(root, &content).unwrap_or_else(|| content.clone());

@@ -4,15 +4,12 @@
 //! All that can be looked at is looked at before anything is changed, each file is replaced at
 //! once, and the files themselves tell what is enabled. No variable changes where they are.
 
-mod attributes;
 mod diff;
 mod dropins;
 mod elf;
-mod files;
 mod global;
 mod library;
 mod options;
-mod preload;
 mod probe;
 mod probed;
 mod root;

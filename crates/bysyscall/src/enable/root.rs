@@ -11,7 +11,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, Stat, fstat, mkdirat, open, openat, openat2};
 use rustix::io::Errno;
 
-use super::files::Dir;
+use bysyscall_edit::Dir;
 
 /// A directory that is `/` to all paths, also to what symbolic links in it say.
 pub struct Root {

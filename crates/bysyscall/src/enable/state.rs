@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::Result;
 use rustix::fs::{AtFlags, unlinkat};
 
-use super::files::Original;
 use super::root::Root;
+use bysyscall_edit::Original;
 
 const DIR: &str = "/var/lib/bysyscall";
 /// The first `ld.so.preload` that was there before us; kept until all is removed.

@@ -14,8 +14,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::attributes;
-use crate::service::Interrupts;
+use crate::attributes;
 
 /// No list that somebody wrote is longer.
 const LONGEST: u64 = 1 << 20;
@@ -66,13 +65,13 @@ impl Dir {
     ///
     /// # Errors
     ///
-    /// If it cannot be locked, or we are interrupted.
-    pub fn lock(&self, interrupts: &Interrupts) -> Result<DirLock> {
+    /// If it cannot be locked, or `check`, which is asked again and again, says so.
+    pub fn lock(&self, check: impl Fn() -> Result<()>) -> Result<DirLock> {
         const PAUSE: Duration = Duration::from_millis(20);
         let name = || format!("cannot lock {}", self.path.display());
         let dir = self.dir.try_clone().with_context(name)?;
         loop {
-            interrupts.check()?;
+            check()?;
             match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(DirLock(dir)),
                 Err(Errno::WOULDBLOCK) => std::thread::sleep(PAUSE),

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! Edits of files that a machine cannot do without, above all `/etc/ld.so.preload`.
+
+mod attributes;
+mod files;
+pub mod preload;
+
+pub use files::{Dir, DirLock, Original, Prepared};
