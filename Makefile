@@ -23,6 +23,9 @@ PACKAGE_PACKAGES = busybox-static createrepo-c debhelper dnf dpkg-dev lintian rp
 VM_PACKAGES = busybox-static cpio e2fsprogs kmod mmdebstrap xz-utils zstd
 
 RELEASE = target/release
+# What is linked statically is built apart, or the next build of all would replace it.
+STATIC = target/static/release
+CRT_STATIC = -C target-feature=+crt-static
 # Packages are built apart: stripped, and without the paths of this machine, so that each build gives the same bytes.
 PACKAGE = target/package
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
@@ -44,6 +47,7 @@ build: rust ## Build the loader and the library (the default)
 
 rust: packages
 	$(CARGO) build --release --locked --package bysyscall --package libbysyscall
+	$(CARGO) rustc --release --locked --target-dir target/static --package bysyscall-rescue -- $(CRT_STATIC)
 
 # Installs only what is missing, so that it costs nothing and needs no root when nothing is.
 packages:
@@ -153,6 +157,7 @@ install: ## Install what has been built, below DESTDIR, with PREFIX and LIBDIR
 	install -D -m 0755 $(RELEASE)/bysyscall $(DESTDIR)$(PREFIX)/sbin/bysyscall
 	ln -sf bysyscall $(DESTDIR)$(PREFIX)/sbin/bysyscall-enable
 	ln -sf bysyscall $(DESTDIR)$(PREFIX)/sbin/bysyscall-disable
+	install -m 0755 $(STATIC)/bysyscall-rescue $(DESTDIR)$(PREFIX)/sbin/bysyscall-rescue
 	install -d $(DESTDIR)$(LIBDIR)
 	@# By rename: processes have the old library mapped and die if it is written to.
 	install -m 0644 $(RELEASE)/libbysyscall.so $(DESTDIR)$(LIBDIR)/libbysyscall.so.new
@@ -164,7 +169,7 @@ install: ## Install what has been built, below DESTDIR, with PREFIX and LIBDIR
 	install -m 0644 man/bysyscall.conf.5 $(DESTDIR)$(MANDIR)/man5
 	install -m 0644 man/libbysyscall.7 $(DESTDIR)$(MANDIR)/man7
 	install -m 0644 man/bysyscall.8 man/bysyscall-enable.8 $(DESTDIR)$(MANDIR)/man8
-	echo '.so man8/bysyscall-enable.8' >$(DESTDIR)$(MANDIR)/man8/bysyscall-disable.8
+	for name in disable rescue; do echo '.so man8/bysyscall-enable.8' >$(DESTDIR)$(MANDIR)/man8/bysyscall-$$name.8 || exit 1; done
 	install -d $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
 	for name in bysyscall bysyscall-enable bysyscall-disable; do \
 		$(RELEASE)/bysyscall completions bash $$name >$(DESTDIR)$(BASHDIR)/$$name && \
@@ -182,13 +187,14 @@ package-build:
 	$(CARGO) fetch --locked
 	@remap="--remap-path-prefix=$(CURDIR)=/usr/src/bysyscall"; \
 	for sources in $(CARGO_HOME)/registry/src/*; do remap="$$remap --remap-path-prefix=$$sources=/usr/src/cargo"; done; \
-	LIBDIR=/usr/lib64 RUSTFLAGS="$$remap" CARGO_PROFILE_RELEASE_STRIP=symbols \
-		$(CARGO) build --release --locked --target-dir $(PACKAGE) --package bysyscall --package libbysyscall
+	export LIBDIR=/usr/lib64 RUSTFLAGS="$$remap" CARGO_PROFILE_RELEASE_STRIP=symbols; \
+	$(CARGO) build --release --locked --target-dir $(PACKAGE) --package bysyscall --package libbysyscall && \
+	$(CARGO) rustc --release --locked --target-dir $(PACKAGE)/static --package bysyscall-rescue -- $(CRT_STATIC)
 	@# rustc leaves a library its symbols.
 	llvm-strip --strip-unneeded $(PACKAGE)/release/libbysyscall.so
 
 package-install:
-	umask 022 && $(MAKE) --no-print-directory install install-dev RELEASE=$(PACKAGE)/release
+	umask 022 && $(MAKE) --no-print-directory install install-dev RELEASE=$(PACKAGE)/release STATIC=$(PACKAGE)/static/release
 
 deb rpm rpmbuild package-check package-test: PACKAGES += $(PACKAGE_PACKAGES)
 deb rpm: export CARGO_TARGET_DIR = $(abspath $(PACKAGE))

@@ -88,7 +88,11 @@ fn agrees_on_commands() -> Result<()> {
 
 /// Long options that a command's help lists.
 fn options(command: &[&str]) -> Result<BTreeSet<String>> {
-    let help = succeed(loader(command).arg("--help"))?;
+    listed_options(&mut loader(command))
+}
+
+fn listed_options(command: &mut Command) -> Result<BTreeSet<String>> {
+    let help = succeed(command.arg("--help"))?;
     let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
     Ok(lines.filter_map(|line| long_option(line.split_once("--")?.1)).collect())
 }
@@ -114,6 +118,7 @@ fn agrees_on_options() -> Result<()> {
     ensure_equal("bysyscall.8", &told_options(&page("bysyscall.8")?), &there)?;
     let mut there = options(&["enable"])?;
     there.extend(options(&["disable"])?);
+    there.extend(listed_options(&mut Command::new(built::rescue()?))?);
     // Said once, of all commands.
     there.remove("--version");
     there.remove("--help");

@@ -21,6 +21,7 @@ pub fn trials() -> Vec<Trial> {
         trial("cut::machine_is_up", units::ensure_no_new_failure),
         trial("cut::dpkg_completes", dpkg_completes),
         trial("cut::programs_run_afterwards", programs_run),
+        trial("rescued::library_is_no_longer_listed", library_is_no_longer_listed),
     ]
 }
 
@@ -78,5 +79,13 @@ fn dpkg_completes() -> Result<()> {
     }
     let broken = sh("dpkg --audit; apt-get check --quiet=2")?;
     ensure!(broken.is_empty(), "{broken}");
+    Ok(())
+}
+
+/// The machine was booted by bysyscall-rescue after a library was installed with which no program starts.
+fn library_is_no_longer_listed() -> Result<()> {
+    ensure!(fs::read(PRELOAD)?.is_empty(), "{PRELOAD} still has an entry");
+    let (_, said) = said_by(&format!("LD_PRELOAD={LIBRARY} /bin/true || test $? = 127"))?;
+    ensure!(said.contains("none.so.6"), "the library is not broken: {said}");
     Ok(())
 }

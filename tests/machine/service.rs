@@ -24,7 +24,7 @@ pub fn trials() -> Vec<Trial> {
         trial("service::serves_a_user", || ensure_bypasses(BY_USER)),
         scripted(
             "service::manual_shows",
-            "for page in bysyscall bysyscall-enable bysyscall-disable bysyscall.conf libbysyscall; do
+            "for page in bysyscall bysyscall-enable bysyscall-disable bysyscall-rescue bysyscall.conf libbysyscall; do
                  as_lab man -P cat $page >/var/tmp/page 2>/var/tmp/said
                  grep -q '^SEE ALSO' /var/tmp/page
                  [ ! -s /var/tmp/said ]

@@ -32,6 +32,7 @@ fn has_what_is_to_be_installed() -> Result<()> {
         "-rwxr-xr-x root/root ./usr/sbin/bysyscall",
         "lrwxrwxrwx root/root ./usr/sbin/bysyscall-disable -> bysyscall",
         "lrwxrwxrwx root/root ./usr/sbin/bysyscall-enable -> bysyscall",
+        "-rwxr-xr-x root/root ./usr/sbin/bysyscall-rescue",
         "-rw-r--r-- root/root ./usr/share/bash-completion/completions/bysyscall",
         "-rw-r--r-- root/root ./usr/share/bash-completion/completions/bysyscall-disable",
         "-rw-r--r-- root/root ./usr/share/bash-completion/completions/bysyscall-enable",
@@ -47,6 +48,7 @@ fn has_what_is_to_be_installed() -> Result<()> {
         "-rw-r--r-- root/root ./usr/share/man/man7/libbysyscall.7.gz",
         "lrwxrwxrwx root/root ./usr/share/man/man8/bysyscall-disable.8.gz -> bysyscall-enable.8.gz",
         "-rw-r--r-- root/root ./usr/share/man/man8/bysyscall-enable.8.gz",
+        "lrwxrwxrwx root/root ./usr/share/man/man8/bysyscall-rescue.8.gz -> bysyscall-enable.8.gz",
         "-rw-r--r-- root/root ./usr/share/man/man8/bysyscall.8.gz",
         "-rw-r--r-- root/root ./usr/share/zsh/vendor-completions/_bysyscall",
         "-rw-r--r-- root/root ./usr/share/zsh/vendor-completions/_bysyscall-disable",
@@ -104,7 +106,8 @@ fn copyright_names_what_is_linked() -> Result<()> {
     let mut tree = Command::new(env!("CARGO"));
     tree.current_dir(built::repository())
         .args(["tree", "--locked", "--edges", "normal,no-proc-macro", "--prefix", "none"])
-        .args(["--package", "bysyscall", "--package", "libbysyscall", "--format", "{p}"]);
+        .args(["--package", "bysyscall", "--package", "libbysyscall"])
+        .args(["--package", "bysyscall-rescue", "--format", "{p}"]);
     for line in succeed(&mut tree)?.lines() {
         let Some(name) = line.split(' ').next().filter(|name| !name.is_empty()) else { continue };
         ensure!(

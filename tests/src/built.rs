@@ -44,6 +44,15 @@ pub fn loader() -> Result<PathBuf> {
     target("release/bysyscall")
 }
 
+/// The program that needs no ld.so.
+///
+/// # Errors
+///
+/// If it has not been built.
+pub fn rescue() -> Result<PathBuf> {
+    target("static/release/bysyscall-rescue")
+}
+
 /// A program of `tests/programs/`.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ mod image;
 mod killed;
 mod machine;
 mod refusals;
+mod rescue;
 mod services;
 
 use libtest_mimic::Trial;
@@ -17,5 +18,6 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(services::trials());
     trials.extend(killed::trials());
     trials.extend(machine::trials());
+    trials.extend(rescue::trials());
     trials
 }

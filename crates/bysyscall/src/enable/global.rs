@@ -74,7 +74,7 @@ pub fn enable(root: &Root, dry_run: bool, interrupts: &Interrupts) -> Result<()>
     {
         undo(root, &etc).with_context(|| {
             format!(
-                "{error:#}; and it cannot be undone. Do it now: sed -i '/libbysyscall/d' {FILE}"
+                "{error:#}; and it cannot be undone. Do it now, from this shell: bysyscall-rescue"
             )
         })?;
         return Err(error.context("undone, as programs no longer ran as before"));

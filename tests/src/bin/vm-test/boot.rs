@@ -44,9 +44,14 @@ pub struct Boot {
     pub rdpid: bool,
     /// The kernel's lockdown state.
     pub lockdown: &'static str,
+    /// The first process.
+    pub init: &'static str,
     /// What is run.
     pub selection: Selection,
 }
+
+/// The first process of a machine.
+pub const INIT: &str = "/sbin/init";
 
 /// All boots of a kernel. The first one is that for single tests.
 pub fn boots(kernel: &Kernel) -> Vec<Boot> {
@@ -70,6 +75,7 @@ pub fn boots(kernel: &Kernel) -> Vec<Boot> {
         cpus: 2,
         rdpid: true,
         lockdown: "none",
+        init: INIT,
         selection: Selection::Integration,
     };
     if kernel.version < OLDEST {

@@ -2,10 +2,11 @@
 //! The packages on one machine over several boots, from their installation to their removal.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::boot::{Boot, Selection};
+use crate::boot::{Boot, INIT, Selection};
 use crate::cuts::Cuts;
 use crate::qemu::Guest;
 use crate::results::Report;
@@ -37,12 +38,25 @@ pub fn run(stock: &Guest<'_>, cuts: Cuts) -> Result<Report> {
         }
     }
     fs::remove_file(&disk)?;
-    report += cuts.run(&machine.on(&installed))?;
+    let machine = machine.on(&installed);
+    report += cuts.run(&machine)?;
+    report += rescue(&machine)?;
     fs::remove_file(&installed)?;
+    Ok(report)
+}
+
+/// Preloads a library with which no program starts, and boots the machine by what the package has for that.
+fn rescue(machine: &Guest<'_>) -> Result<Report> {
+    let mut report = machine.run_until(&boot("broken", Selection::Operation("break")), |line| {
+        (line == "cut: end break").then_some(Duration::ZERO)
+    })?;
+    let tests = Selection::Machine("rescued:: cut::programs_run cut::machine_is_up");
+    report +=
+        machine.run(&Boot { init: "/usr/sbin/bysyscall-rescue", ..boot("rescued", tests) })?;
     Ok(report)
 }
 
 /// A boot of such a machine.
 pub fn boot(name: &'static str, selection: Selection) -> Boot {
-    Boot { name, cpus: 2, rdpid: true, lockdown: "none", selection }
+    Boot { name, cpus: 2, rdpid: true, lockdown: "none", init: INIT, selection }
 }

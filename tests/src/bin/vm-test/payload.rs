@@ -14,7 +14,7 @@ use crate::command::output;
 use crate::image;
 
 /// What of the repository the tests of the lab need.
-pub const OF_LAB: [&str; 11] = [
+pub const OF_LAB: [&str; 12] = [
     "README.md",
     "etc",
     "man",
@@ -26,6 +26,7 @@ pub const OF_LAB: [&str; 11] = [
     "target/programs",
     "target/release/bysyscall",
     "target/release/libbysyscall.so",
+    "target/static/release/bysyscall-rescue",
 ];
 /// And what those of the packages do.
 pub const OF_PACKAGES: [&str; 3] = ["tests/vm", "target/programs", "target/package/debian"];

@@ -205,6 +205,7 @@ impl<'a> Guest<'a> {
             "none" => String::new(),
             state => format!("lockdown={state}"),
         };
+        append += &format!(" init={}", boot.init);
         let (root, root_option) = match &self.disk {
             Disk::Snapshot(path) => (path, "snapshot=on"),
             Disk::Lasting(path) => {
