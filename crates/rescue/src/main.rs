@@ -4,6 +4,9 @@
 //! It is linked statically, so that ld.so, which reads that file for all others, has no part in it. It
 //! looks at nothing but the file: a library that is broken, replaced or gone is not opened.
 
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -11,7 +14,11 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 use bysyscall_edit::{Dir, preload};
 use clap::Parser;
-use rustix::fs::{CWD, Mode, OFlags, StatVfsMountFlags, openat, statvfs};
+use rustix::fs::{
+    CWD, IFlags, Mode, OFlags, ResolveFlags, StatVfsMountFlags, ioctl_getflags, ioctl_setflags,
+    openat, openat2, statvfs,
+};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount_remount};
 
 const NAME: &str = "ld.so.preload";
@@ -32,39 +39,86 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    // The kernel hands on what it does not know of its own command line.
-    if std::process::id() == 1 { start_machine() } else { tell(take_out(&Options::parse().root)) }
+    if std::process::id() == 1 && !has_options() {
+        start_machine()
+    } else {
+        tell(take_out(&Options::parse().root))
+    }
+}
+
+/// The first process of a container may have been given some. The kernel hands on to its first process
+/// what it does not know of its own command line.
+fn has_options() -> bool {
+    std::env::args_os().len() > 1
+        && Options::try_parse().map_or_else(|error| !error.use_stderr(), |_| true)
 }
 
 fn tell(result: Result<String>) -> ExitCode {
-    match result {
-        Ok(done) => {
-            eprintln!("bysyscall-rescue: {done}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("bysyscall-rescue: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let (words, code) = match result {
+        Ok(done) => (done, ExitCode::SUCCESS),
+        Err(error) => (format!("{error:#}"), ExitCode::FAILURE),
+    };
+    // A console that takes nothing must not keep the machine from starting.
+    let _ = writeln!(std::io::stderr(), "bysyscall-rescue: {words}");
+    code
 }
 
 /// Tells what was done.
 fn take_out(root: &Path) -> Result<String> {
-    let etc = root.join("etc");
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = openat(CWD, &etc, flags, Mode::empty())
-        .with_context(|| format!("cannot open {}", etc.display()))?;
-    let etc = Dir::new(dir, etc);
+    let shown = root.join("etc");
+    let dir = open_etc(root).with_context(|| format!("cannot open {}", shown.display()))?;
+    let etc = Dir::new(dir.try_clone()?, shown);
     let shown = etc.shown(NAME);
+    let was_immutable = make_mutable(&dir)?;
     let Some(original) = etc.read(NAME, false)? else {
         return Ok(format!("there is no {shown}"));
     };
     let Some(new) = preload::without_entries(&original.content, is_ours) else {
         return Ok(format!("libbysyscall.so is not in {shown}"));
     };
-    etc.prepare(NAME, Some(&original), &new)?.commit()?;
-    Ok(format!("took libbysyscall.so out of {shown}: programs that start now do not load it"))
+    let replaced = etc.prepare(NAME, Some(&original), &new).and_then(|prepared| prepared.commit());
+    if let Err(error) = replaced {
+        // It becomes shorter, so a full disk is no obstacle.
+        overwrite(&dir, &new).with_context(|| format!("{error:#}; nor can it be overwritten"))?;
+    }
+    let note = if was_immutable { "; it was immutable, and is so no longer" } else { "" };
+    Ok(format!("took libbysyscall.so out of {shown}: programs that start now do not load it{note}"))
+}
+
+/// Also where a link leads to it, inside of `root`.
+fn open_etc(root: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = openat(CWD, root, flags, Mode::empty())?;
+    match openat2(&root, "etc", flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+        // A rescue system may be an old one.
+        Err(Errno::NOSYS) => openat(&root, "etc", flags, Mode::empty()),
+        result => result,
+    }
+}
+
+/// The list and its directory; chattr(1), which would do it, does not start. Tells whether one was not.
+fn make_mutable(etc: &OwnedFd) -> Result<bool> {
+    let list =
+        openat(etc, NAME, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+    let mut was_immutable = false;
+    for file in [Some(etc), list.as_ref().ok()].into_iter().flatten() {
+        let fixed = IFlags::IMMUTABLE | IFlags::APPEND;
+        // File systems that know no such flags have none.
+        let flags = ioctl_getflags(file).unwrap_or(IFlags::empty());
+        if flags.intersects(fixed) {
+            ioctl_setflags(file, flags - fixed).context("cannot make it mutable")?;
+            was_immutable = true;
+        }
+    }
+    Ok(was_immutable)
+}
+
+fn overwrite(etc: &impl AsFd, new: &[u8]) -> Result<()> {
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut file = File::from(openat(etc, NAME, flags, Mode::empty())?);
+    file.write_all(new)?;
+    file.set_len(new.len() as u64)?;
+    Ok(file.sync_all()?)
 }
 
 /// By whatever path: here it is better to take out one too many.
@@ -74,19 +128,28 @@ fn is_ours(entry: &[u8]) -> bool {
 
 /// As the first process: does it, and becomes what is the first process otherwise.
 fn start_machine() -> ExitCode {
-    tell(take_out_writable());
+    // As the kernel mounts it unless told otherwise.
+    let is_read_only =
+        statvfs("/etc").is_ok_and(|etc| etc.f_flag.contains(StatVfsMountFlags::RDONLY));
+    // Where that fails, what comes next tells why.
+    let is_remounted = is_read_only && remount(MountFlags::empty()).is_ok();
+    tell(take_out(Path::new("/")));
+    if is_remounted && let Err(error) = remount(MountFlags::RDONLY) {
+        tell(Err(error).context("cannot make / read-only again"));
+    }
     let error = Command::new(INIT).args(std::env::args_os().skip(1)).exec();
     tell(Err(error).context(format!("cannot run {INIT}")))
 }
 
-/// The kernel mounts the root file system read-only unless told otherwise; it is left as it was.
-fn take_out_writable() -> Result<String> {
-    let is_read_only = statvfs("/")?.f_flag.contains(StatVfsMountFlags::RDONLY);
-    if !is_read_only {
-        return take_out(Path::new("/"));
-    }
-    mount_remount("/", MountFlags::empty(), "").context("cannot make / writable")?;
-    let result = take_out(Path::new("/"));
-    mount_remount("/", MountFlags::RDONLY, "").context("cannot make / read-only again")?;
-    result
+/// What else the root file system was mounted with stays.
+fn remount(flags: MountFlags) -> Result<()> {
+    const KEPT: [(StatVfsMountFlags, MountFlags); 4] = [
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+        (StatVfsMountFlags::SYNCHRONOUS, MountFlags::SYNCHRONOUS),
+    ];
+    let has = statvfs("/")?.f_flag;
+    let kept = KEPT.into_iter().filter(|(flag, _)| has.contains(*flag)).map(|(_, flag)| flag);
+    Ok(mount_remount("/", kept.fold(flags, |flags, flag| flags | flag), "")?)
 }

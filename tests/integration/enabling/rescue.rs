@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
 //! A machine on which no program starts any more, as one that preloads a library that is fatal.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use bysyscall_tests::built;
-use bysyscall_tests::process::{output, succeed};
+use bysyscall_tests::process::{output, succeed, text};
 use libtest_mimic::Trial;
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use rustix::mount::{
@@ -26,6 +27,9 @@ pub fn trials() -> Vec<Trial> {
         trial("enabling::rescue_needs_no_loader", rescue_needs_no_loader),
         trial("enabling::rescue_works_from_elsewhere", rescue_works_from_elsewhere),
         trial("enabling::rescue_starts_the_machine", rescue_starts_the_machine),
+        trial("enabling::rescue_starts_it_whatever_happens", rescue_starts_it_whatever_happens),
+        trial("enabling::rescue_needs_no_space", rescue_needs_no_space),
+        trial("enabling::rescue_makes_it_mutable", rescue_makes_it_mutable),
         trial("enabling::rescue_tells_what_is_wrong", rescue_tells_what_is_wrong),
     ]
 }
@@ -62,6 +66,13 @@ impl Broken {
         let mut inside = Command::new("chroot");
         inside.arg(&self.0).args(command);
         inside
+    }
+
+    /// As the first process.
+    fn boot(&self, arguments: &[&str]) -> Command {
+        let mut boot = Command::new("unshare");
+        boot.args(["--pid", "--fork", "chroot"]).arg(&self.0).arg("/rescue").args(arguments);
+        boot
     }
 
     fn ensure_rescued(&self) -> Result<()> {
@@ -111,14 +122,60 @@ fn rescue_starts_the_machine() -> Result<()> {
         if is_read_only {
             mount_remount(&broken.0, MountFlags::RDONLY, "")?;
         }
-        let mut boot = Command::new("unshare");
-        boot.args(["--pid", "--fork", "chroot"]).arg(&broken.0).args(["/rescue", "single"]);
+        let mut boot = broken.boot(&["single"]);
         let said = says(&mut boot, 0, "took libbysyscall.so out of /etc/ld.so.preload")?;
         ensure!(said.contains("init 1 single"), "{said}");
         let flags = statvfs(&broken.0)?.f_flag;
         ensure!(flags.contains(StatVfsMountFlags::RDONLY) == is_read_only, "{flags:?}");
         broken.ensure_rescued()?;
     }
+    Ok(())
+}
+
+/// As the kernel would have it without us.
+fn rescue_starts_it_whatever_happens() -> Result<()> {
+    let broken = Broken::new()?;
+    let full = File::options().write(true).open("/dev/full")?;
+    let said = broken.boot(&[]).stderr(full).output()?;
+    ensure!(text(&said.stdout).contains("init 1 "), "with a console that fails: {said:?}");
+    broken.ensure_rescued()?;
+    let list = broken.0.join(LIST);
+    fs::remove_file(&list)?;
+    fs::create_dir(&list)?;
+    let said = says(&mut broken.boot(&[]), 0, "/etc/ld.so.preload is not a regular file")?;
+    ensure!(said.contains("init 1 "), "{said}");
+    Ok(())
+}
+
+fn rescue_needs_no_space() -> Result<()> {
+    let broken = Broken::new()?;
+    mount_remount(&broken.0, MountFlags::empty(), "size=8m")?;
+    let mut filler = File::create(broken.0.join("filler"))?;
+    while filler.write(&[0; 4096]).is_ok() {}
+    // A new file has no room, nor has a page of one.
+    ensure!(fs::write(broken.0.join("etc/new"), "new").is_err(), "the disk is not full");
+    fs::remove_file(broken.0.join("etc/new"))?;
+    says(&mut broken.inside(&["/rescue"]), 0, "took libbysyscall.so out")?;
+    broken.ensure_rescued()
+}
+
+fn rescue_makes_it_mutable() -> Result<()> {
+    // tmpfs has such flags only since Linux 6.6, overlayfs hands them on.
+    let image = path("immutable");
+    fs::create_dir_all(image.join("etc"))?;
+    let list = image.join(LIST);
+    fs::write(&list, LISTED)?;
+    let chattr = |flags: &str| {
+        Command::new("chattr").args([flags]).arg(&list).arg(image.join("etc")).output()
+    };
+    let has_flags = chattr("+i")?.status.success();
+    let words = if has_flags { "is so no longer" } else { "do not load it" };
+    let said = says(Command::new(built::rescue()?).arg("--root").arg(&image), 0, words);
+    chattr("-i")?;
+    let left = fs::read_to_string(&list)?;
+    fs::remove_dir_all(&image)?;
+    said?;
+    ensure!(left == LEFT, "{left:?}");
     Ok(())
 }
 
@@ -129,14 +186,8 @@ fn rescue_tells_what_is_wrong() -> Result<()> {
     says(rescue().arg("--rot"), 2, "--root")?;
     mount_remount(&broken.0, MountFlags::RDONLY, "")?;
     says(&mut broken.inside(&["/rescue"]), 1, "Read-only file system")?;
-    // The machine starts all the same, as the kernel would have it.
-    let list = broken.0.join(LIST);
-    mount_remount(&broken.0, MountFlags::empty(), "")?;
-    fs::remove_file(&list)?;
-    fs::create_dir(&list)?;
-    let mut boot = Command::new("unshare");
-    boot.args(["--pid", "--fork", "chroot"]).arg(&broken.0).arg("/rescue");
-    let said = says(&mut boot, 0, "/etc/ld.so.preload is not a regular file")?;
-    ensure!(said.contains("init 1 "), "{said}");
+    // In a container it is the first process, too.
+    let said = says(&mut broken.boot(&["--help"]), 0, "Usage: ")?;
+    ensure!(!said.contains("init 1"), "{said}");
     Ok(())
 }
