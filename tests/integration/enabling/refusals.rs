@@ -5,8 +5,12 @@ use std::fs;
 use std::os::unix::fs::{chown, symlink};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use bysyscall_tests::process::{output, succeed};
+use goblin::elf::Elf;
+use goblin::elf::dynamic::{DT_GNU_HASH, DT_TEXTREL};
+use goblin::elf::program_header::{PT_DYNAMIC, PT_GNU_STACK};
+use goblin::elf::sym::{STB_GLOBAL, STT_OBJECT};
 use libtest_mimic::Trial;
 
 use super::image::{Image, LIBRARY, PRELOAD};
@@ -17,6 +21,7 @@ const ENABLE: &[&str] = &["enable", "--global"];
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("enabling::refuses_a_broken_library", refuses_a_broken_library),
+        trial("enabling::refuses_a_library_that_needs_more", refuses_a_library_that_needs_more),
         trial("enabling::refuses_a_library_of_others", refuses_a_library_of_others),
         trial("enabling::refuses_a_list_of_others", refuses_a_list_of_others),
         trial("enabling::refuses_garbage", refuses_garbage),
@@ -51,11 +56,51 @@ fn refuses_a_broken_library() -> Result<()> {
         image.refuse(ENABLE, "install the package again")?;
         image.refuse(&["enable", "--service", "x"], "install the package again")?;
     }
-    // It asks for a newer glibc than any library of ours may.
     fs::copy(path("getpid"), image.path(LIBRARY))?;
-    image.refuse(ENABLE, "install the package again")?;
+    image.refuse(ENABLE, "is not the library of bysyscall")?;
     fs::remove_file(image.path(LIBRARY))?;
     image.refuse(ENABLE, "install the package again")
+}
+
+/// Each would keep programs from starting.
+fn refuses_a_library_that_needs_more() -> Result<()> {
+    let image = Image::new("image")?;
+    let whole = image.read(LIBRARY)?;
+    let elf = Elf::parse(&whole)?;
+    let with = |at: usize, bytes: &[u8]| {
+        let mut new = whole.clone();
+        new[at..at + bytes.len()].copy_from_slice(bytes);
+        new
+    };
+    let find = |name: &[u8]| {
+        whole.windows(name.len()).position(|window| window == name).context("no such name")
+    };
+    let header = |kind: u32| {
+        let number = elf.program_headers.iter().position(|header| header.p_type == kind);
+        Ok::<_, anyhow::Error>(elf.header.e_phoff as usize + 56 * number.context("no header")?)
+    };
+    let stack = header(PT_GNU_STACK)? + 4;
+    let dynamic = elf.dynamic.as_ref().context("no dynamic section")?;
+    let place = dynamic.dyns.iter().position(|entry| entry.d_tag == DT_GNU_HASH);
+    let section = elf.program_headers.iter().find(|header| header.p_type == PT_DYNAMIC);
+    let hash =
+        section.context("no dynamic section")?.p_offset as usize + 16 * place.context("no hash")?;
+    // The first symbol after the empty one is one of libc's; the first segment is at the file's start.
+    let symbols = dynamic.info.symtab;
+    let versions = dynamic.info.versym as usize;
+    let broken: [(Vec<u8>, &str); 6] = [
+        (with(find(b"GLIBC_2.2.5\0")?, b"GLIBC_2.999"), "needs GLIBC_2.999"),
+        (with(find(b"libc.so.6\0")?, b"libm.so.6"), "needs libm.so.6"),
+        (with(stack, &7u32.to_le_bytes()), "executable stack"),
+        (with(hash, &DT_TEXTREL.to_le_bytes()), "relocations in its code"),
+        (with(symbols + 24 + 4, &[STB_GLOBAL << 4 | STT_OBJECT]), "needs the variable"),
+        (with(versions + 2, &1u16.to_le_bytes()), "needs the function"),
+    ];
+    for (bytes, words) in broken {
+        image.write(LIBRARY, bytes)?;
+        image.refuse(ENABLE, words)?;
+    }
+    Ok(())
 }
 
 fn refuses_a_library_of_others() -> Result<()> {

@@ -6,6 +6,7 @@ use goblin::elf::dynamic::DT_TEXTREL;
 use goblin::elf::header::{EM_X86_64, ET_DYN};
 use goblin::elf::program_header::{PF_X, PT_GNU_STACK, PT_INTERP, PT_LOAD, PT_TLS};
 use goblin::elf::sym::{STB_WEAK, STT_OBJECT, STT_TLS};
+use goblin::elf::symver::VER_NDX_GLOBAL;
 use goblin::elf::{Elf, ProgramHeader};
 
 /// glibc of 2012; older ones are on no machine where the service runs.
@@ -39,14 +40,19 @@ pub fn check(bytes: &[u8]) -> Result<(), String> {
             return Err(format!("needs {name}, which is not in each glibc since {major}.{minor}"));
         }
     }
-    let missing = elf.dynsyms.iter().find(|symbol| {
-        symbol.is_import()
-            && symbol.st_bind() != STB_WEAK
-            && matches!(symbol.st_type(), STT_OBJECT | STT_TLS)
-    });
-    if let Some(symbol) = missing {
+    for (index, symbol) in elf.dynsyms.iter().enumerate() {
+        if !symbol.is_import() || symbol.st_bind() == STB_WEAK {
+            continue;
+        }
         let name = elf.dynstrtab.get_at(symbol.st_name).unwrap_or_default();
-        return Err(format!("needs the variable {name} of another library"));
+        if matches!(symbol.st_type(), STT_OBJECT | STT_TLS) {
+            return Err(format!("needs the variable {name} of another library"));
+        }
+        // What the linker found in glibc has one of its versions.
+        let version = elf.versym.as_ref().and_then(|versions| versions.get_at(index));
+        if version.is_none_or(|version| version.version() <= VER_NDX_GLOBAL) {
+            return Err(format!("needs the function {name}, which glibc has not"));
+        }
     }
     Ok(())
 }
