@@ -95,19 +95,19 @@ pub fn enable(
         });
     }
     let mut written = Vec::new();
-    for planned in &planned {
-        let result = interrupts.check().and_then(|()| write(root, planned));
-        if let Err(error) = result {
-            for unit in written {
-                remove(root, unit)
-                    .with_context(|| format!("{error:#}; and it cannot be undone"))?;
-            }
-            return Err(error);
+    let mut write_all = || {
+        for planned in &planned {
+            interrupts.check()?;
+            write(root, planned)?;
+            written.push(&planned.unit);
         }
-        written.push(&planned.unit);
-    }
-    if !planned.is_empty() {
-        reload(root)?;
+        if planned.is_empty() { Ok(()) } else { reload(root) }
+    };
+    if let Err(error) = write_all() {
+        for unit in written {
+            remove(root, unit).with_context(|| format!("{error:#}; and it cannot be undone"))?;
+        }
+        return Err(error);
     }
     for planned in &planned {
         log::info!("enabled for {}; it takes effect with: systemctl restart {0}", planned.unit);
