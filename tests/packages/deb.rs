@@ -2,12 +2,13 @@
 //! The Debian packages as files.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use bysyscall_tests::built;
-use bysyscall_tests::fixture::trial;
-use bysyscall_tests::process::succeed;
+use bysyscall_tests::fixture::{path, trial};
+use bysyscall_tests::process::{output, succeed, text};
 use libtest_mimic::Trial;
 
 use crate::support::{VERSION, deb, deb_files, errors};
@@ -18,6 +19,8 @@ pub fn trials() -> Vec<Trial> {
         trial("deb::keeps_what_the_administrator_wrote", keeps_what_the_administrator_wrote),
         trial("deb::lintian_finds_no_error", lintian_finds_no_error),
         trial("deb::is_of_one_version", is_of_one_version),
+        trial("deb::library_may_be_preloaded", library_may_be_preloaded),
+        trial("deb::programs_link_with_it", programs_link_with_it),
         trial("deb::copyright_names_what_is_linked", copyright_names_what_is_linked),
     ]
 }
@@ -98,6 +101,47 @@ fn is_of_one_version() -> Result<()> {
         ensure!(text.contains(&words), "{file} does not say `{words}`");
     }
     Ok(())
+}
+
+/// By the packaged program's own judgement of the packaged library.
+fn library_may_be_preloaded() -> Result<()> {
+    let root = unpacked()?;
+    let program = root.join("usr/sbin/bysyscall");
+    succeed(Command::new(program).args(["enable", "--global", "--root"]).arg(&root))?;
+    let list = fs::read_to_string(root.join("etc/ld.so.preload"))?;
+    ensure!(list == "/usr/lib64/libbysyscall.so\n", "{list}");
+    let library = root.join("usr/lib64/libbysyscall.so");
+    let dynamic = succeed(Command::new("readelf").args(["--dynamic", "--wide"]).arg(library))?;
+    ensure!(dynamic.contains("Library soname: [libbysyscall.so]"), "{dynamic}");
+    Ok(())
+}
+
+/// As `pkg-config` tells to.
+fn programs_link_with_it() -> Result<()> {
+    let root = unpacked()?;
+    let mut flags = Command::new("pkg-config");
+    flags.env("PKG_CONFIG_PATH", root.join("usr/lib/x86_64-linux-gnu/pkgconfig"));
+    let flags = succeed(flags.env("PKG_CONFIG_SYSROOT_DIR", &root).args(["--libs", "bysyscall"]))?;
+    let program = root.join("program");
+    let source = built::repository().join("tests/programs/identity.c");
+    let mut compiler = Command::new("gcc");
+    compiler.arg("-DCALL=getpid").arg(source).arg("-o").arg(&program);
+    succeed(compiler.args(flags.split_whitespace()).arg("-Wl,--no-as-needed,--wrap=getpid"))?;
+    let mut run = Command::new(program);
+    run.env("LD_LIBRARY_PATH", root.join("usr/lib/x86_64-linux-gnu")).arg("1000");
+    let said = output(run.env("BYSYSCALL_LOG", "info"))?;
+    ensure!(said.status.success(), "{said:?}");
+    ensure!(text(&said.stderr).contains("bysyscall"), "it has not loaded the library: {said:?}");
+    Ok(())
+}
+
+/// Both packages, where they stay until the namespace is gone.
+fn unpacked() -> Result<PathBuf> {
+    let root = path("unpacked");
+    for name in ["bysyscall", "libbysyscall-dev"] {
+        succeed(Command::new("dpkg-deb").arg("--extract").arg(deb(name)?).arg(&root))?;
+    }
+    Ok(root)
 }
 
 fn copyright_names_what_is_linked() -> Result<()> {
