@@ -8,7 +8,9 @@ use anyhow::{Result, ensure};
 use bysyscall_tests::fixture::trial;
 use libtest_mimic::Trial;
 
-use crate::support::{LIBRARY, PRELOAD, ensure_bypasses, is_enabled, property, sh};
+use crate::support::{
+    LIBRARY, PRELOAD, ensure_bypasses, is_enabled, property, said_by, scripted, sh,
+};
 use crate::units;
 
 pub fn trials() -> Vec<Trial> {
@@ -21,6 +23,12 @@ pub fn trials() -> Vec<Trial> {
         trial("enabled::serves_services", serves_services),
         trial("enabled::leaves_32_bit_programs", leaves_32_bit_programs),
         trial("enabled::confined_units_restart", units::ensure_confined_units_restart),
+        trial(
+            "enabled::confined_units_start_on_demand",
+            units::ensure_confined_units_start_on_demand,
+        ),
+        trial("enabled::runs_where_it_may_not_be_mapped", runs_where_it_may_not_be_mapped),
+        scripted("enabled::manual_shows", "as_lab man -P cat bysyscall | grep -q '^SEE ALSO'"),
     ]
 }
 
@@ -66,6 +74,19 @@ fn serves_services() -> Result<()> {
         ensure!(maps.contains("libbysyscall.so"), "{unit} has not loaded the library");
         ensure!(maps.contains("/run/bysyscall-hold/"), "{unit} makes real calls: {maps}");
     }
+    Ok(())
+}
+
+/// What is said then is the loader's, not ours.
+fn runs_where_it_may_not_be_mapped() -> Result<()> {
+    let file = fs::canonicalize(LIBRARY)?;
+    let (said, complaint) = said_by(&format!(
+        "systemd-run --wait --pipe --quiet --property=NoExecPaths={} --setenv=BYSYSCALL_LOG=info \
+         $LAB/target/programs/getpid 1000",
+        file.display()
+    ))?;
+    ensure!(said.contains("matches"), "{said}");
+    ensure!(!complaint.contains("bypassed"), "it was mapped: {complaint}");
     Ok(())
 }
 

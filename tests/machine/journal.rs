@@ -23,8 +23,8 @@ const SIGNS: &[&str] = &[
     "dumped core",
     "core-dump",
 ];
-/// These programs write down commands, ours among them.
-const QUOTING: &[&str] = &["COMMAND=", "CMD ("];
+/// These programs write down commands, ours among them; and enabling foretells what ld.so will say.
+const QUOTING: &[&str] = &["COMMAND=", "CMD (", "will run as before, but each prints"];
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -34,7 +34,8 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-fn is_clean(boot: &str) -> Result<()> {
+/// The number of a boot is 0 for this one, -1 for the one before.
+pub fn is_clean(boot: &str) -> Result<()> {
     let journal = sh(&format!(
         "journalctl --sync; journalctl --quiet --no-pager --output=short --boot={boot}"
     ))?;

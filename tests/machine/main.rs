@@ -4,10 +4,13 @@
 
 mod after_cut;
 mod bracket;
+mod chosen;
 mod enabled;
+mod garbage;
 mod install;
 mod journal;
 mod programs;
+mod refused;
 mod removal;
 mod service;
 mod support;
@@ -34,6 +37,8 @@ fn trials() -> Vec<Trial> {
     let mut trials = units::trials();
     trials.extend(install::trials());
     trials.extend(service::trials());
+    trials.extend(refused::trials());
+    trials.extend(chosen::trials());
     trials.extend(enabled::trials());
     trials.extend(programs::trials());
     trials.extend(bracket::trials());
@@ -41,6 +46,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(journal::trials());
     trials.extend(removal::trials());
     trials.extend(after_cut::trials());
+    trials.extend(garbage::trials());
     selection::retain(&mut trials);
     trials
 }

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use bysyscall_tests::fixture::trial;
 use libtest_mimic::Trial;
 
+use crate::journal::is_clean;
 use crate::support::{PRELOAD, said_by, sh};
 use crate::units;
 
@@ -24,6 +25,7 @@ pub fn trials() -> Vec<Trial> {
         trial("removal::purge_takes_the_configuration", purge_takes_the_configuration),
         trial("removal::nothing_fails", units::ensure_no_new_failure),
         trial("removal::services_restart", units::ensure_confined_units_restart),
+        trial("removal::journal_is_clean", || is_clean("0")),
     ]
 }
 

@@ -28,6 +28,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("before::comes_up", comes_up_before),
         trial("before::confined_units_restart", confined_units_restart_before),
+        trial("before::confined_units_start_on_demand", confined_units_start_on_demand_before),
     ]
 }
 
@@ -66,30 +67,75 @@ fn comes_up_before() -> Result<()> {
     write_down("failed", &failed()?)
 }
 
-/// The services that run and are confined.
-fn confined() -> Result<Vec<String>> {
-    let list = ["list-units", "--type=service", "--state=running", "--plain", "--no-legend"];
-    let list = succeed(Command::new("systemctl").args(list))?;
-    let mut units = Vec::new();
-    for unit in list.lines().filter_map(|line| line.split_whitespace().next()) {
-        if LEFT_ALONE.iter().any(|name| unit.starts_with(name)) {
-            continue;
-        }
+/// Those of the services that are confined.
+fn confined(units: impl Iterator<Item = String>) -> Result<Vec<String>> {
+    let mut confined = Vec::new();
+    for unit in units.filter(|unit| !LEFT_ALONE.iter().any(|name| unit.starts_with(name))) {
         for option in CONFINING {
-            if !matches!(property(unit, option)?.as_str(), "" | "no") {
-                units.push(unit.to_owned());
+            if !matches!(property(&unit, option)?.as_str(), "" | "no") {
+                confined.push(unit);
                 break;
             }
         }
     }
-    Ok(units)
+    Ok(confined)
+}
+
+/// First words of what systemctl lists.
+fn listed(arguments: &[&str]) -> Result<Vec<String>> {
+    let list = ["--plain", "--no-legend", "--no-pager"];
+    let list = succeed(Command::new("systemctl").args(arguments).args(list))?;
+    Ok(list.lines().filter_map(|line| Some(line.split_whitespace().next()?.to_owned())).collect())
 }
 
 fn confined_units_restart_before() -> Result<()> {
-    let units = confined()?;
+    let running = listed(&["list-units", "--type=service", "--state=running"])?;
+    let units = confined(running.into_iter())?;
     ensure!(units.len() >= 3, "only {units:?} are confined, so little is shown");
     restart(&units)?;
     write_down("confined", &units.join("\n"))
+}
+
+/// Those that timers and D-Bus start when they are needed.
+fn on_demand() -> Result<Vec<String>> {
+    let mut units = Vec::new();
+    for timer in listed(&["list-unit-files", "--type=timer"])? {
+        if !timer.contains('@') {
+            units.push(property(&timer, "Unit")?);
+        }
+    }
+    for unit in listed(&["list-unit-files", "--type=service", "--state=static"])? {
+        if !unit.contains('@') && property(&unit, "Type")? == "dbus" {
+            units.push(unit);
+        }
+    }
+    let units = units.into_iter().filter(|unit| unit.ends_with(".service"));
+    confined(units)
+}
+
+fn starts(unit: &str) -> Result<bool> {
+    Ok(output(Command::new("timeout").args(["60", "systemctl", "start", unit]))?.status.success())
+}
+
+fn confined_units_start_on_demand_before() -> Result<()> {
+    let mut units = on_demand()?;
+    let mut start = Vec::new();
+    for unit in units.drain(..) {
+        if starts(&unit)? {
+            start.push(unit);
+        }
+    }
+    ensure!(start.len() >= 3, "only {start:?} start, so little is shown");
+    write_down("on-demand", &start.join("\n"))
+}
+
+/// Those that did before our package was there.
+pub fn ensure_confined_units_start_on_demand() -> Result<()> {
+    for unit in written_down("on-demand")?.lines() {
+        let log = || sh(&format!("journalctl --boot --no-pager --unit='{unit}' --lines=20"));
+        ensure!(starts(unit)?, "{unit} no longer starts: {}", log()?);
+    }
+    Ok(())
 }
 
 /// Those of the machine as it was before; all of them must run.

@@ -47,25 +47,30 @@ impl Cuts {
         let mut lengths = HashMap::new();
         for cut in 0..number {
             let operation = self.random.choose(&OPERATIONS);
-            // How long it takes, nobody knows at first.
-            let length = *lengths.get(operation).unwrap_or(&Duration::from_secs(20));
-            let delay = length.mul_f64(1.1 * self.random.fraction());
+            let fraction = self.random.fraction();
+            // How long it takes, nobody knows at first: then it is cut right after its end.
+            let delay =
+                lengths.get(operation).map(|length: &Duration| length.mul_f64(1.1 * fraction));
             println!(
-                "{} cut {} of {number} | {operation}, after {} ms",
+                "{} cut {} of {number} | {operation}, {}",
                 machine.kernel().name,
                 cut + 1,
-                delay.as_millis()
+                delay.map_or("at its end".to_owned(), |delay| format!(
+                    "after {} ms",
+                    delay.as_millis()
+                ))
             );
             let mut begin = None;
             report += machine.run_until(&boot("cut", Selection::Operation(operation)), |line| {
                 if line == format!("cut: begin {operation}") {
                     begin = Some(Instant::now());
-                    return Some(delay);
+                    return delay;
                 }
                 if line == format!("cut: end {operation}")
                     && let Some(begin) = begin
                 {
                     lengths.insert(operation, begin.elapsed());
+                    return delay.is_none().then_some(Duration::ZERO);
                 }
                 None
             })?;

@@ -14,8 +14,8 @@ use crate::results::Report;
 /// The boots, and which tests each runs. The machine is shut down in between.
 const STAGES: [(&str, &str); 4] = [
     ("install", "before:: install::"),
-    ("service", "service:: enabling::"),
-    ("enabled", "enabled:: programs:: journal::of_this_boot"),
+    ("service", "service:: refused:: chosen:: enabling:: journal::of_this_boot"),
+    ("enabled", "enabled:: journal::of_the_boot_before programs:: journal::of_this_boot"),
     (
         "again",
         "enabled:: journal::of_the_boot_before bracket:: upgrade:: journal::of_this_boot removal::",
@@ -45,14 +45,18 @@ pub fn run(stock: &Guest<'_>, cuts: Cuts) -> Result<Report> {
     Ok(report)
 }
 
-/// Preloads a library with which no program starts, and boots the machine by what the package has for that.
+/// Preloads a library with which no program starts, boots the machine by what the package has for that, and
+/// once more with garbage in its files.
 fn rescue(machine: &Guest<'_>) -> Result<Report> {
     let mut report = machine.run_until(&boot("broken", Selection::Operation("break")), |line| {
         (line == "cut: end break").then_some(Duration::ZERO)
     })?;
-    let tests = Selection::Machine("rescued:: cut::programs_run cut::machine_is_up");
+    let tests = "rescued:: cut::programs_run cut::machine_is_up garbage::is_written";
+    let tests = Selection::Machine(tests);
     report +=
         machine.run(&Boot { init: "/usr/sbin/bysyscall-rescue", ..boot("rescued", tests) })?;
+    report += machine
+        .run(&boot("garbage", Selection::Machine("garbage::machine_works garbage::is_told_of")))?;
     Ok(report)
 }
 

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! What keeps the library from being enabled for all programs, before anything is changed.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use bysyscall_tests::fixture::trial;
+use libtest_mimic::Trial;
+
+use crate::support::{LIBRARY, PRELOAD, sh};
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("refused::read_only_etc", || {
+            refused("mount --bind -o ro /etc /etc", "umount /etc", "read-only file system")
+        }),
+        trial("refused::full_disk", || {
+            // Of the file system that has /etc and what is remembered: the rest of it, root's share too.
+            refused(
+                "cat /dev/zero >/filler 2>/dev/null || true; sync",
+                "rm /filler",
+                "No space left",
+            )
+        }),
+        trial("refused::truncated_library", || {
+            refused_library("truncate --size=-1 $new", "truncated")
+        }),
+        trial("refused::library_of_another_machine", || {
+            refused_library("printf '\\267' | dd of=$new bs=1 seek=18 conv=notrunc", "64-bit x86")
+        }),
+        trial("refused::library_of_a_user", || refused_library("chown lab $new", "belong to root")),
+    ]
+}
+
+/// Breaks something, is refused with these words, and mends it.
+fn refused(breaking: &str, mending: &str, words: &str) -> Result<()> {
+    let before = state()?;
+    sh(breaking)?;
+    let said = sh("if bysyscall-enable --global 2>&1; then echo was not refused; fi");
+    sh(mending)?;
+    let said = said?;
+    ensure!(said.contains(words) && !said.contains("was not refused"), "{said}");
+    let after = state()?;
+    ensure!(after == before, "something was changed: {before}, now {after}");
+    Ok(())
+}
+
+fn state() -> Result<String> {
+    ensure!(!Path::new(PRELOAD).exists(), "{PRELOAD} was made");
+    sh("ls -A /etc /var/lib/bysyscall 2>&1 || true")
+}
+
+/// The library is replaced by a copy to which this was done.
+fn refused_library(script: &str, words: &str) -> Result<()> {
+    let file = format!("file=$(realpath {LIBRARY}); new=$file.broken");
+    refused(
+        &format!("{file}; cp --preserve $file $file.good; cp $file $new; {script}; mv $new $file"),
+        &format!("{file}; mv $file.good $file"),
+        words,
+    )
+}
