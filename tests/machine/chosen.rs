@@ -53,7 +53,7 @@ fn service() -> Result<()> {
 fn service_with_another_library() -> Result<()> {
     sh(&format!(
         "mkdir -p /etc/systemd/system/{WITH_OTHER}.service.d
-         printf '[Service]\\nEnvironment=LD_PRELOAD={OTHER}\\n' >/etc/systemd/system/{WITH_OTHER}.service.d/own.conf
+         printf '[Service]\\nEnvironment=LD_PRELOAD={OTHER}\\n' >/etc/systemd/system/{WITH_OTHER}.service.d/10-own.conf
          systemctl daemon-reload
          bysyscall-enable --service {WITH_OTHER}
          systemctl restart {WITH_OTHER}"

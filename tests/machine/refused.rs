@@ -23,7 +23,7 @@ pub fn trials() -> Vec<Trial> {
             )
         }),
         trial("refused::truncated_library", || {
-            refused_library("truncate --size=-1 $new", "truncated")
+            refused_library("truncate --size=-1 $new", "whole ELF file")
         }),
         trial("refused::library_of_another_machine", || {
             refused_library("printf '\\267' | dd of=$new bs=1 seek=18 conv=notrunc", "64-bit x86")
