@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use bysyscall_tests::fixture::trial;
 use libtest_mimic::Trial;
 
-use crate::support::{said_by, sh};
+use crate::support::{package, said_by, sh};
 use crate::units;
 
 pub fn trials() -> Vec<Trial> {
@@ -17,12 +17,14 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// It ends with our entry, which ld.so need not find.
+/// With our entry, and the library as it was before it was broken.
 fn is_written() -> Result<()> {
+    let package = package(false)?;
+    sh(&format!("dpkg --install {}", package.display()))?;
     sh("for file in /etc/ld.so.preload /etc/bysyscall.conf; do
             head --bytes=300 /dev/urandom >$file
         done
-        printf '\\n/usr/lib64/libbysyscall.so\\n#\\n' >>/etc/ld.so.preload")
+        printf '\\n/usr/lib64/libbysyscall.so\\n' >>/etc/ld.so.preload")
     .map(drop)
 }
 
