@@ -72,10 +72,7 @@ fn dpkg_completes() -> Result<()> {
     sh("dpkg --configure --pending")?;
     let broken = sh("dpkg --audit")?;
     if !broken.is_empty() {
-        sh(&format!(
-            "apt-get install --yes --reinstall --allow-downgrades '{}'",
-            package(false)?.display()
-        ))?;
+        sh(&format!("dpkg --install '{}'", package(false)?.display()))?;
     }
     let broken = sh("dpkg --audit; apt-get check --quiet=2")?;
     ensure!(broken.is_empty(), "{broken}");

@@ -304,8 +304,10 @@ static void judge(const struct call *call, enum form form, const struct answer *
 	struct line line;
 
 	if (!same(call, form, before, got) && !same(call, form, after, got)) {
-		if (overlapping > 1)
+		if (overlapping > 1) {
+			atomic_fetch_add(&score->undecided, 1);
 			return;
+		}
 		if (parent_is_reaped(call, before, got, after))
 			return;
 		if (atomic_load(&maps_that_may_appear) && each_id_is_of_one_time(call, before, got, after))
@@ -343,20 +345,37 @@ static void idle_since(int64_t begin)
 	real(SYS_nanosleep, &time, NULL);
 }
 
+static struct changes *changes_that_concern(const struct call *call)
+{
+	switch (call->number) {
+	case SYS_getpid:
+	case SYS_gettid:
+		return NULL;
+	case SYS_getppid:
+	case SYS_getpgrp:
+	case SYS_getpgid:
+	case SYS_getsid:
+		return &score->relations;
+	default:
+		return &score->ids;
+	}
+}
+
 void check_all(void)
 {
 	const int64_t begin = score->idle ? real_now() : 0;
 
 	for (size_t i = 0; i < CALLS; i++) {
 		const struct call *call = &calls[i];
-		const long ended = atomic_load(&score->ended);
+		struct changes *changes = changes_that_concern(call);
+		const long ended = changes ? atomic_load(&changes->ended) : 0;
 		const long argument = argument_of(call);
 		const struct answer first = ask_kernel(call, argument);
 		const struct answer direct = ask_wrapper(call, argument, DIRECT);
 		const struct answer middle = ask_kernel(call, argument);
 		const struct answer through = ask_wrapper(call, argument, THROUGH_SYSCALL);
 		const struct answer last = ask_kernel(call, argument);
-		const long overlapping = atomic_load(&score->begun) - ended;
+		const long overlapping = changes ? atomic_load(&changes->begun) - ended : 0;
 
 		judge(call, DIRECT, &first, &direct, &middle, overlapping);
 		judge(call, THROUGH_SYSCALL, &middle, &through, &last, overlapping);

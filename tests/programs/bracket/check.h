@@ -29,17 +29,25 @@ struct wrappers {
 };
 extern struct wrappers wrappers;
 
+// Changes that another thread or process has begun and ended. A bracket that more than one of those
+// overlaps that concern its call proves nothing about an answer that equals neither end.
+struct changes {
+	atomic_long begun;
+	atomic_long ended;
+};
+
 // Shared by all processes of one run, those that exec'ed too.
 struct score {
 	atomic_long answers;
 	atomic_long mismatches;
+	// Answers about which a bracket proved nothing.
+	atomic_long undecided;
 	atomic_long failures;
 	atomic_int described;
 
-	// Changes of ids that another thread of the process has begun and ended. A bracket that more
-	// than one change overlaps proves nothing about an answer that equals neither end.
-	atomic_long begun;
-	atomic_long ended;
+	// Of users and groups; of parents, process groups and sessions. Nobody changes another's pid and tid.
+	struct changes ids;
+	struct changes relations;
 
 	// BRACKET_IDLE: after each round of questions a task sleeps this many times as long as the round took, so that a
 	// crowd leaves some of the CPUs to what it is a crowd for.

@@ -109,9 +109,9 @@ static void apply(const struct change *c, enum way way)
 
 	if (way == BY_LIBC) {
 		// libc makes the other threads change as well, each at some moment in between.
-		atomic_fetch_add(&score->begun, 1);
+		atomic_fetch_add(&score->ids.begun, 1);
 		change_by_libc(c);
-		atomic_fetch_add(&score->ended, 1);
+		atomic_fetch_add(&score->ids.ended, 1);
 	} else if (way == BY_SYSCALL) {
 		wrappers.syscall(c->number, c->a, b, c->c);
 	} else {

@@ -137,9 +137,9 @@ static void change_sessions(void *unused)
 
 static void move(pid_t child, long group)
 {
-	atomic_fetch_add(&score->begun, 1);
+	atomic_fetch_add(&score->relations.begun, 1);
 	real(SYS_setpgid, child, group);
-	atomic_fetch_add(&score->ended, 1);
+	atomic_fetch_add(&score->relations.ended, 1);
 }
 
 void scenario_sessions(long number, const char *text)

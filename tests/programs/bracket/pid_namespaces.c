@@ -157,10 +157,10 @@ static void move_first_process(void *argument)
 
 	await(&score->arrived, 2);
 	for (long i = 0; i < moves * 3; i++) {
-		atomic_fetch_add(&score->begun, 1);
+		atomic_fetch_add(&score->relations.begun, 1);
 		const long result = real(SYS_setpgid, first, groups[i % 3]);
 
-		atomic_fetch_add(&score->ended, 1);
+		atomic_fetch_add(&score->relations.ended, 1);
 		if (result) {
 			fail("setpgid of a first process", result);
 			break;

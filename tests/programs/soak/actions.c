@@ -70,9 +70,9 @@ static void disturb(struct node *node, long child)
 	const bool signalled = chance(node, 3), awaited = !chance(node, 4);
 
 	for (uint32_t i = 0; i < moves && child > 0; i++) {
-		atomic_fetch_add(&score->begun, 1);
+		atomic_fetch_add(&score->relations.begun, 1);
 		real(SYS_setpgid, child, groups[i % 2]);
-		atomic_fetch_add(&score->ended, 1);
+		atomic_fetch_add(&score->relations.ended, 1);
 		check_all();
 	}
 	if (signalled && child > 0)
@@ -296,7 +296,7 @@ static void change_by_libc(long number, const long ids[3])
 {
 	int unused = 0;
 
-	atomic_fetch_add(&score->begun, 1);
+	atomic_fetch_add(&score->ids.begun, 1);
 	switch (number) {
 	case SYS_setuid:
 		unused = setuid((uid_t)ids[0]);
@@ -317,7 +317,7 @@ static void change_by_libc(long number, const long ids[3])
 		unused = setresgid((gid_t)ids[0], (gid_t)ids[1], (gid_t)ids[2]);
 	}
 	(void)unused;
-	atomic_fetch_add(&score->ended, 1);
+	atomic_fetch_add(&score->ids.ended, 1);
 }
 
 static void change_ids(struct node *node)
@@ -394,10 +394,10 @@ static void change_group(struct node *node)
 	const uint32_t way = draw(node, 4);
 
 	// Other threads of the process may be looking.
-	atomic_fetch_add(&score->begun, 1);
+	atomic_fetch_add(&score->relations.begun, 1);
 	const long result = change_own_group(way);
 
-	atomic_fetch_add(&score->ended, 1);
+	atomic_fetch_add(&score->relations.ended, 1);
 	note(result);
 }
 

@@ -136,8 +136,8 @@ static void run_tree(uint64_t seed, long tree)
 	root.budget = TREE_BUDGET;
 	take_name(tree);
 	// A child that was killed in a change has not ended it.
-	atomic_store(&score->begun, 0);
-	atomic_store(&score->ended, 0);
+	score->ids = (struct changes){0};
+	score->relations = (struct changes){0};
 	const long pid = real(SYS_clone3, &arguments, sizeof(arguments));
 
 	if (pid == 0)
@@ -156,10 +156,11 @@ static void run_tree(uint64_t seed, long tree)
 static void report(const struct options *options, long trees)
 {
 	printf("seed %lu: %ld trees, %ld nodes, %ld images, %ld refused calls, %ld answers, "
-	       "%ld mismatches, %ld failures\n",
+	       "%ld undecided, %ld mismatches, %ld failures\n",
 	       options->seed, trees, atomic_load(&census->nodes), atomic_load(&census->images),
 	       atomic_load(&census->refused), atomic_load(&score->answers),
-	       atomic_load(&score->mismatches), atomic_load(&score->failures));
+	       atomic_load(&score->undecided), atomic_load(&score->mismatches),
+	       atomic_load(&score->failures));
 	fflush(stdout);
 }
 
