@@ -69,6 +69,7 @@ static const struct scenario {
 	{"busy", scenario_busy, ANYONE},
 	{"system", scenario_system, ANYONE},
 	{"sleep", scenario_sleep, ANYONE},
+	{"extrapolated", scenario_extrapolated, ANYONE},
 	{"migrate", scenario_migrate, ANYONE},
 	{"threads", scenario_threads, ANYONE},
 	{"churn", scenario_churn, ANYONE},

@@ -108,6 +108,9 @@ void let_kernel_look(struct history *history);
 // A clock's answer between two real calls.
 void bracket_clock(struct history *history, enum clock clock, bool by_syscall);
 
+// The same of one for which the kernel was not asked for so many ns.
+void bracket_clock_after(struct history *history, enum clock clock, uint64_t pause);
+
 // So many answers of it, without a real call between them.
 void sequence_clock(struct history *history, enum clock clock, int times);
 

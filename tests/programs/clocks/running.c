@@ -64,6 +64,19 @@ void scenario_sleep(void)
 	}
 }
 
+// Asks when the kernel has not looked for up to two ticks.
+void scenario_extrapolated(void)
+{
+	struct history history = {0};
+	unsigned int random = 1;
+
+	while (goes_on()) {
+		random = random * 1103515245 + 12345;
+		bracket_clock_after(&history, random & 1 << 16 ? THREAD_CLOCK : PROCESS_CLOCK,
+				    (random >> 17) * (8000000ull >> 15));
+	}
+}
+
 // From CPU to CPU.
 void scenario_migrate(void)
 {

@@ -27,6 +27,7 @@ _Noreturn void skip(const char *why);
 void scenario_busy(void);
 void scenario_system(void);
 void scenario_sleep(void);
+void scenario_extrapolated(void);
 void scenario_migrate(void);
 void scenario_policies(void);
 void scenario_timers(void);
