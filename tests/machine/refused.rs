@@ -17,8 +17,14 @@ pub fn trials() -> Vec<Trial> {
         trial("refused::full_disk", || {
             // Of the file system that has /etc and what is remembered: the rest of it, root's share too.
             refused(
-                "cat /dev/zero >/filler 2>/dev/null || true; sync",
-                "rm /filler",
+                "mkdir /filler
+                 cat /dev/zero >/filler/all 2>/dev/null || true
+                 sync
+                 number=0
+                 while head --bytes=4096 /dev/zero >/filler/$number 2>/dev/null; do
+                     number=$((number + 1))
+                 done",
+                "rm -r /filler",
                 "No space left",
             )
         }),
@@ -36,7 +42,10 @@ pub fn trials() -> Vec<Trial> {
 fn refused(breaking: &str, mending: &str, words: &str) -> Result<()> {
     let before = state()?;
     sh(breaking)?;
-    let said = sh("if bysyscall-enable --global 2>&1; then echo was not refused; fi");
+    let said = sh("if bysyscall-enable --global 2>&1; then
+            bysyscall-disable --global
+            echo was not refused
+        fi");
     sh(mending)?;
     let said = said?;
     ensure!(said.contains(words) && !said.contains("was not refused"), "{said}");
