@@ -3,15 +3,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Result, ensure};
 use bysyscall_tests::fixture::trial;
-use bysyscall_tests::process::{output, text};
 use libtest_mimic::Trial;
-use serde_json::Value;
 
-use crate::support::{LIBRARY, PRELOAD, is_enabled, package, said_by, sh};
+use crate::support::{LIBRARY, PRELOAD, is_enabled, package, said_by, sh, status};
 use crate::units;
 
 pub fn trials() -> Vec<Trial> {
@@ -55,14 +52,7 @@ fn enabled_or_not() -> Result<()> {
     if !Path::new("/usr/sbin/bysyscall").exists() {
         return Ok(());
     }
-    let output = output(Command::new("bysyscall").args(["status", "--json"]))?;
-    ensure!(
-        matches!(output.status.code(), Some(0 | 3)),
-        "status: {}{}",
-        output.status,
-        text(&output.stderr)
-    );
-    let status: Value = serde_json::from_slice(&output.stdout)?;
+    let status = status()?;
     ensure!(status["enabled"]["global"]["enabled"] == is_enabled, "{}", status["enabled"]);
     Ok(())
 }

@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
 //! The library in single services and in what a user's manager starts.
 
-use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Result, ensure};
 use bysyscall_tests::fixture::trial;
-use bysyscall_tests::process::{output, text};
 use libtest_mimic::Trial;
 use serde_json::Value;
 
-use crate::support::{PRELOAD, ensure_bypasses, property, said_by, sh};
+use crate::support::{PRELOAD, ensure_bypasses, ensure_served, maps, said_by, sh, status};
 
 const OTHER: &str = "/lib/x86_64-linux-gnu/libm.so.6";
 /// One that somebody has put another library into.
@@ -26,18 +23,6 @@ pub fn trials() -> Vec<Trial> {
         trial("chosen::status_tells", status_tells),
         trial("chosen::is_undone", is_undone),
     ]
-}
-
-fn maps(unit: &str) -> Result<String> {
-    Ok(fs::read_to_string(format!("/proc/{}/maps", property(unit, "MainPID")?))?)
-}
-
-fn ensure_served(unit: &str) -> Result<()> {
-    let maps = maps(unit)?;
-    ensure!(maps.contains("libbysyscall.so"), "{unit} has not loaded the library");
-    // Only processes that were registered map it.
-    ensure!(maps.contains("/run/bysyscall-hold/"), "{unit} makes real calls: {maps}");
-    Ok(())
 }
 
 fn service() -> Result<()> {
@@ -75,8 +60,7 @@ fn user() -> Result<()> {
 }
 
 fn enabled() -> Result<Value> {
-    let status = output(Command::new("bysyscall").args(["status", "--json"]))?;
-    Ok(serde_json::from_str::<Value>(&text(&status.stdout))?["enabled"].clone())
+    Ok(status()?["enabled"].clone())
 }
 
 fn status_tells() -> Result<()> {

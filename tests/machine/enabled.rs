@@ -9,7 +9,7 @@ use bysyscall_tests::fixture::trial;
 use libtest_mimic::Trial;
 
 use crate::support::{
-    LIBRARY, PRELOAD, ensure_bypasses, is_enabled, property, said_by, scripted, sh,
+    LIBRARY, PRELOAD, ensure_bypasses, ensure_served, is_enabled, property, said_by, scripted, sh,
 };
 use crate::units;
 
@@ -69,10 +69,7 @@ fn serves_services() -> Result<()> {
     let postgresql =
         sh("systemctl list-units --plain --no-legend 'postgresql@*' | cut -d ' ' -f 1")?;
     for unit in ["cron", "ssh", "nginx", postgresql.trim()] {
-        let pid = property(unit, "MainPID")?;
-        let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
-        ensure!(maps.contains("libbysyscall.so"), "{unit} has not loaded the library");
-        ensure!(maps.contains("/run/bysyscall-hold/"), "{unit} makes real calls: {maps}");
+        ensure_served(unit)?;
     }
     Ok(())
 }

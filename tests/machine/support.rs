@@ -10,6 +10,7 @@ use bysyscall_tests::log::most_bypassed;
 use bysyscall_tests::process::{output, succeed, text};
 use bysyscall_tests::{built, fixture, patience};
 use libtest_mimic::Trial;
+use serde_json::Value;
 
 /// As ld.so is told of it.
 pub const LIBRARY: &str = "/usr/lib64/libbysyscall.so";
@@ -86,6 +87,32 @@ pub fn ensure_bypasses(script: &str) -> Result<()> {
     let (_, log) = said_by(script)?;
     // While a task is preempted inside a hook, calls on its CPU are real.
     ensure!(most_bypassed(&log, "getpid") >= 90_000, "{script}: {log}");
+    Ok(())
+}
+
+/// What `bysyscall status` tells, whether the service runs or not.
+pub fn status() -> Result<Value> {
+    let output = output(Command::new("bysyscall").args(["status", "--json"]))?;
+    ensure!(
+        matches!(output.status.code(), Some(0 | 3)),
+        "status: {}{}",
+        output.status,
+        text(&output.stderr)
+    );
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// What the main process of a unit has mapped.
+pub fn maps(unit: &str) -> Result<String> {
+    Ok(fs::read_to_string(format!("/proc/{}/maps", property(unit, "MainPID")?))?)
+}
+
+/// The main process of a unit must have loaded the library, and map the answers, which only those do that
+/// were registered.
+pub fn ensure_served(unit: &str) -> Result<()> {
+    let maps = maps(unit)?;
+    ensure!(maps.contains("libbysyscall.so"), "{unit} has not loaded the library");
+    ensure!(maps.contains("/run/bysyscall-hold/"), "{unit} makes real calls: {maps}");
     Ok(())
 }
 

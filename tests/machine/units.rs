@@ -38,10 +38,7 @@ pub fn failed() -> Result<String> {
     let state = output(Command::new("systemctl").args(["is-system-running", "--wait"]))?;
     let state = text(&state.stdout);
     ensure!(matches!(state.trim(), "running" | "degraded"), "the system is {state}");
-    let list = ["--failed", "--plain", "--no-legend", "--no-pager"];
-    let list = succeed(Command::new("systemctl").args(list))?;
-    let names = list.lines().filter_map(|line| line.split_whitespace().next());
-    Ok(names.map(|name| format!("{name}\n")).collect())
+    Ok(listed(&["--failed"])?.iter().map(|name| format!("{name}\n")).collect())
 }
 
 /// Fails if a unit has failed that had not before our package was there.
@@ -109,8 +106,7 @@ fn on_demand() -> Result<Vec<String>> {
             units.push(unit);
         }
     }
-    let units = units.into_iter().filter(|unit| unit.ends_with(".service"));
-    confined(units)
+    confined(units.into_iter().filter(|unit| unit.ends_with(".service")))
 }
 
 fn starts(unit: &str) -> Result<bool> {
@@ -118,9 +114,8 @@ fn starts(unit: &str) -> Result<bool> {
 }
 
 fn confined_units_start_on_demand_before() -> Result<()> {
-    let mut units = on_demand()?;
     let mut start = Vec::new();
-    for unit in units.drain(..) {
+    for unit in on_demand()? {
         if starts(&unit)? {
             start.push(unit);
         }

@@ -82,6 +82,13 @@ impl Drop for Image {
     }
 }
 
+/// A file in which the first `old` has become `new`, which is as long.
+pub fn replaced(bytes: &[u8], old: &[u8], new: &[u8]) -> Result<Vec<u8>> {
+    let at = bytes.windows(old.len()).position(|window| window == old);
+    let at = at.with_context(|| format!("no {}", String::from_utf8_lossy(old)))?;
+    Ok([&bytes[..at], new, &bytes[at + old.len()..]].concat())
+}
+
 fn collect(dir: &Path, all: &mut All) -> Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();

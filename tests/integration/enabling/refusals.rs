@@ -13,7 +13,7 @@ use goblin::elf::program_header::{PT_DYNAMIC, PT_GNU_STACK};
 use goblin::elf::sym::{STB_GLOBAL, STT_OBJECT};
 use libtest_mimic::Trial;
 
-use super::image::{Image, LIBRARY, PRELOAD};
+use super::image::{Image, LIBRARY, PRELOAD, replaced};
 use crate::fixture::{NOBODY, path, trial};
 
 const ENABLE: &[&str] = &["enable", "--global"];
@@ -72,14 +72,8 @@ fn refuses_a_library_that_needs_more() -> Result<()> {
         new[at..at + bytes.len()].copy_from_slice(bytes);
         new
     };
-    let find = |name: &[u8]| {
-        whole.windows(name.len()).position(|window| window == name).context("no such name")
-    };
-    let header = |kind: u32| {
-        let number = elf.program_headers.iter().position(|header| header.p_type == kind);
-        Ok::<_, anyhow::Error>(elf.header.e_phoff as usize + 56 * number.context("no header")?)
-    };
-    let stack = header(PT_GNU_STACK)? + 4;
+    let stack = elf.program_headers.iter().position(|header| header.p_type == PT_GNU_STACK);
+    let stack = elf.header.e_phoff as usize + 56 * stack.context("no header of the stack")? + 4;
     let dynamic = elf.dynamic.as_ref().context("no dynamic section")?;
     let place = dynamic.dyns.iter().position(|entry| entry.d_tag == DT_GNU_HASH);
     let section = elf.program_headers.iter().find(|header| header.p_type == PT_DYNAMIC);
@@ -89,8 +83,8 @@ fn refuses_a_library_that_needs_more() -> Result<()> {
     let symbols = dynamic.info.symtab;
     let versions = dynamic.info.versym as usize;
     let broken: [(Vec<u8>, &str); 6] = [
-        (with(find(b"GLIBC_2.2.5\0")?, b"GLIBC_2.999"), "needs GLIBC_2.999"),
-        (with(find(b"libc.so.6\0")?, b"libm.so.6"), "needs libm.so.6"),
+        (replaced(&whole, b"GLIBC_2.2.5\0", b"GLIBC_2.999\0")?, "needs GLIBC_2.999"),
+        (replaced(&whole, b"libc.so.6\0", b"libm.so.6\0")?, "needs libm.so.6"),
         (with(stack, &7u32.to_le_bytes()), "executable stack"),
         (with(hash, &DT_TEXTREL.to_le_bytes()), "relocations in its code"),
         (with(symbols + 24 + 4, &[STB_GLOBAL << 4 | STT_OBJECT]), "needs the variable"),

@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use bysyscall_tests::built;
 use bysyscall_tests::process::{output, succeed, text};
 use libtest_mimic::Trial;
@@ -16,9 +16,9 @@ use rustix::mount::{
     MountFlags, UnmountFlags, mount, mount_bind_recursive, mount_remount, unmount,
 };
 
+use super::image::{PRELOAD as LIST, replaced};
 use crate::fixture::{library, path, says, trial};
 
-const LIST: &str = "etc/ld.so.preload";
 const LISTED: &str = "# of others\n/opt/libbysyscall.so:/opt/other.so\n";
 const LEFT: &str = "# of others\n/opt/other.so\n";
 
@@ -92,12 +92,7 @@ impl Drop for Broken {
 
 /// The library, in need of another that there is not.
 fn fatal() -> Result<Vec<u8>> {
-    let mut bytes = fs::read(library())?;
-    let name = b"libc.so.6\0";
-    let at = bytes.windows(name.len()).position(|window| window == name);
-    let at = at.context("the library needs no libc")?;
-    bytes[at..at + 4].copy_from_slice(b"none");
-    Ok(bytes)
+    replaced(&fs::read(library())?, b"libc.so.6\0", b"none.so.6\0")
 }
 
 fn rescue_needs_no_loader() -> Result<()> {

@@ -21,9 +21,9 @@
 // A change that other threads of the process see, or that another process sees, at some moment.
 #define VISIBLY(change)                                                                             \
 	({                                                                                          \
-		atomic_fetch_add(&score->relations.begun, 1);                                                 \
+		atomic_fetch_add(&score->relations.begun, 1);                                       \
 		const long result_ = (change);                                                      \
-		atomic_fetch_add(&score->relations.ended, 1);                                                 \
+		atomic_fetch_add(&score->relations.ended, 1);                                       \
 		result_;                                                                            \
 	})
 

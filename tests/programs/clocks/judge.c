@@ -44,21 +44,19 @@ uint64_t now(void)
 	return nanoseconds(&time);
 }
 
-void look(struct history *history)
+uint64_t look(struct history *history)
 {
 	const uint64_t time = now();
-	const uint64_t passed = time - history->looked;
+	const uint64_t passed = history->looked ? time - history->looked : 0;
+	const uint64_t gap = passed > GAP ? passed : 0;
 
-	if (history->looked) {
-		history->lived += passed > GAP ? GAP : passed;
-		if (passed > GAP) {
-			history->ahead += passed;
-			history->gaps++;
-			if (history->longest_gap < passed)
-				history->longest_gap = passed;
-		}
-	}
+	history->lived += gap ? GAP : passed;
+	history->ahead += gap;
+	history->gaps += gap > 0;
+	if (history->longest_gap < gap)
+		history->longest_gap = gap;
 	history->looked = time;
+	return gap;
 }
 
 clockid_t id_of(enum clock clock)
@@ -203,13 +201,13 @@ void bracket_clock_after(struct history *history, enum clock clock, uint64_t pau
 	let_kernel_look(history);
 	const uint64_t before = ask_kernel(clock, id);
 	const uint64_t begin = now();
-	uint64_t longest_gap = 0, looked;
+	uint64_t longest_gap = 0;
 
 	do {
-		looked = history->looked;
-		look(history);
-		if (history->looked - looked > longest_gap)
-			longest_gap = history->looked - looked;
+		const uint64_t gap = look(history);
+
+		if (longest_gap < gap)
+			longest_gap = gap;
 	} while (history->looked - begin < pause);
 	const uint64_t asked = history->looked;
 	const uint64_t got = ask_wrapper(clock, id, false);
@@ -221,8 +219,7 @@ void bracket_clock_after(struct history *history, enum clock clock, uint64_t pau
 	// As the clock may run faster than the kernel's, an answer takes off what it may have gained. It lacks what
 	// passed between the kernel's reading of its clock and the hook's of this one (docs/design.md): where the CPU
 	// was taken away there, that is a gap.
-	const uint64_t slack =
-		history->looked - asked + pause / SLEW + (longest_gap > GAP ? longest_gap : 0);
+	const uint64_t slack = history->looked - asked + pause / SLEW + longest_gap;
 
 	judge(history, clock, after > before + slack ? after - slack : before, got, after);
 }

@@ -99,8 +99,8 @@ clockid_t id_of(enum clock clock);
 uint64_t clock_by_kernel(enum clock clock);
 uint64_t clock_by_wrapper(enum clock clock);
 
-// Notes a gap since the last look. Between two real calls there must be no other work than looks tell.
-void look(struct history *history);
+// Notes a gap since the last look, and returns its ns, or 0. Between two real calls there must be no other work than looks tell.
+uint64_t look(struct history *history);
 
 // Lets the kernel look: what was stolen before, it knows as soon as its account goes on, and so do answers.
 void let_kernel_look(struct history *history);
