@@ -5,4 +5,7 @@ mod attributes;
 mod files;
 pub mod preload;
 
+/// In `/etc`: the list of libraries that ld.so loads into each program (ld.so(8)).
+pub const LIST: &str = "ld.so.preload";
+
 pub use files::{Dir, DirLock, Original, Prepared};

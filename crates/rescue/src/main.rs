@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
-use bysyscall_edit::{Dir, preload};
+use bysyscall_edit::{Dir, LIST, preload};
 use clap::Parser;
 use rustix::fs::{
     CWD, IFlags, Mode, OFlags, ResolveFlags, StatVfsMountFlags, ioctl_getflags, ioctl_setflags,
@@ -21,7 +21,6 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount_remount};
 
-const NAME: &str = "ld.so.preload";
 const LIBRARY: &[u8] = b"libbysyscall.so";
 /// What the kernel starts when nothing else is asked for (`kernel_init()` of init/main.c).
 const INIT: &str = "/sbin/init";
@@ -68,15 +67,15 @@ fn take_out(root: &Path) -> Result<String> {
     let shown = root.join("etc");
     let dir = open_etc(root).with_context(|| format!("cannot open {}", shown.display()))?;
     let etc = Dir::new(dir.try_clone()?, shown);
-    let shown = etc.shown(NAME);
+    let shown = etc.shown(LIST);
     let was_immutable = make_mutable(&dir)?;
-    let Some(original) = etc.read(NAME, false)? else {
+    let Some(original) = etc.read(LIST, false)? else {
         return Ok(format!("there is no {shown}"));
     };
     let Some(new) = preload::without_entries(&original.content, is_ours) else {
         return Ok(format!("libbysyscall.so is not in {shown}"));
     };
-    let replaced = etc.prepare(NAME, Some(&original), &new).and_then(|prepared| prepared.commit());
+    let replaced = etc.prepare(LIST, Some(&original), &new).and_then(|prepared| prepared.commit());
     if let Err(error) = replaced {
         // It becomes shorter, so a full disk is no obstacle.
         overwrite(&dir, &new).with_context(|| format!("{error:#}; nor can it be overwritten"))?;
@@ -99,7 +98,7 @@ fn open_etc(root: &Path) -> rustix::io::Result<OwnedFd> {
 /// The list and its directory; chattr(1), which would do it, does not start. Tells whether one was not.
 fn make_mutable(etc: &OwnedFd) -> Result<bool> {
     let list =
-        openat(etc, NAME, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+        openat(etc, LIST, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
     let mut was_immutable = false;
     for file in [Some(etc), list.as_ref().ok()].into_iter().flatten() {
         let fixed = IFlags::IMMUTABLE | IFlags::APPEND;
@@ -115,7 +114,7 @@ fn make_mutable(etc: &OwnedFd) -> Result<bool> {
 
 fn overwrite(etc: &impl AsFd, new: &[u8]) -> Result<()> {
     let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut file = File::from(openat(etc, NAME, flags, Mode::empty())?);
+    let mut file = File::from(openat(etc, LIST, flags, Mode::empty())?);
     file.write_all(new)?;
     file.set_len(new.len() as u64)?;
     Ok(file.sync_all()?)

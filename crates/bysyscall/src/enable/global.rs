@@ -11,10 +11,9 @@ use super::root::Root;
 use super::{diff, library, state};
 use crate::paths;
 use crate::service::{self, Interrupts, Lock, State};
-use bysyscall_edit::{Dir, Original, preload};
+use bysyscall_edit::{Dir, LIST, Original, preload};
 
 const ETC: &str = "/etc";
-const NAME: &str = "ld.so.preload";
 /// What ld.so reads.
 pub const FILE: &str = "/etc/ld.so.preload";
 /// The loaders of programs that cannot load a 64-bit library, where distributions have them.
@@ -44,9 +43,9 @@ pub fn is_enabled(root: &Root) -> Result<bool> {
 pub fn enable(root: &Root, dry_run: bool, interrupts: &Interrupts) -> Result<()> {
     let etc = root.dir(Path::new(ETC))?.context("there is no /etc")?;
     let _lock = etc.lock(|| interrupts.check())?;
-    let original = etc.read(NAME, true)?;
+    let original = etc.read(LIST, true)?;
     if is_enabled(root)? {
-        log::info!("enabled already in {}", etc.shown(NAME));
+        log::info!("enabled already in {}", etc.shown(LIST));
         return Ok(());
     }
     if root.is_machine() {
@@ -56,16 +55,16 @@ pub fn enable(root: &Root, dry_run: bool, interrupts: &Interrupts) -> Result<()>
     etc.check_writable()?;
     let content = original.as_ref().map_or(&b""[..], |original| &original.content);
     let new =
-        with_entry(root, content).with_context(|| format!("cannot add to {}", etc.shown(NAME)))?;
+        with_entry(root, content).with_context(|| format!("cannot add to {}", etc.shown(LIST)))?;
     if dry_run {
-        return diff::print(&etc.shown(NAME), content, &new);
+        return diff::print(&etc.shown(LIST), content, &new);
     }
     warn_of_others(root);
     let mut probes = Probes::new(&library, interrupts)?;
     if root.is_machine() {
         probes.run_by_environment()?;
     }
-    let prepared = etc.prepare(NAME, original.as_ref(), &new)?;
+    let prepared = etc.prepare(LIST, original.as_ref(), &new)?;
     state::remember(root, original.as_ref())?;
     interrupts.check()?;
     prepared.commit()?;
@@ -79,7 +78,7 @@ pub fn enable(root: &Root, dry_run: bool, interrupts: &Interrupts) -> Result<()>
         })?;
         return Err(error.context("undone, as programs no longer ran as before"));
     }
-    log::info!("enabled in {}: programs that start now load the library", etc.shown(NAME));
+    log::info!("enabled in {}: programs that start now load the library", etc.shown(LIST));
     if !root.is_machine() {
         log::info!("no program was tried, as it is not this machine's");
     }
@@ -131,12 +130,12 @@ pub fn disable(root: &Root, dry_run: bool, interrupts: &Interrupts) -> Result<()
     if dry_run {
         let content = root.read(Path::new(FILE))?.unwrap_or_default();
         let new = without_entries(root, &content).unwrap_or_else(|| content.clone());
-        return diff::print(&etc.shown(NAME), &content, &new);
+        return diff::print(&etc.shown(LIST), &content, &new);
     }
     if undo(root, &etc)? {
-        log::info!("disabled in {}: programs that run keep what they have loaded", etc.shown(NAME));
+        log::info!("disabled in {}: programs that run keep what they have loaded", etc.shown(LIST));
     } else {
-        log::info!("is not enabled in {}", etc.shown(NAME));
+        log::info!("is not enabled in {}", etc.shown(LIST));
     }
     Ok(())
 }
@@ -147,11 +146,11 @@ fn without_entries(root: &Root, content: &[u8]) -> Option<Vec<u8>> {
 
 /// Tells whether there was something to undo; the caller holds the lock.
 fn undo(root: &Root, etc: &Dir) -> Result<bool> {
-    etc.remove_remains(NAME)?;
+    etc.remove_remains(LIST)?;
     let was_enabled = is_enabled(root)?;
     let is_made = state::is_made(root);
     if (was_enabled || is_made)
-        && let Some(original) = etc.read(NAME, false)?
+        && let Some(original) = etc.read(LIST, false)?
     {
         let new = without_entries(root, &original.content);
         write(etc, &original, new, is_made)?;
@@ -163,10 +162,10 @@ fn undo(root: &Root, etc: &Dir) -> Result<bool> {
 fn write(etc: &Dir, original: &Original, new: Option<Vec<u8>>, is_made: bool) -> Result<()> {
     if is_made && new.as_ref().unwrap_or(&original.content).is_empty() {
         etc.check_writable()?;
-        return etc.remove(NAME).map(drop);
+        return etc.remove(LIST).map(drop);
     }
     match new {
-        Some(new) => etc.prepare(NAME, Some(original), &new)?.commit(),
+        Some(new) => etc.prepare(LIST, Some(original), &new)?.commit(),
         None => Ok(()),
     }
 }
