@@ -314,7 +314,7 @@ int BPF_PROG(bysys_newtask, struct task_struct *task, __u64 clone_flags)
 	mark->has_ring = inherited->has_ring;
 	mark->has_asked = inherited->has_asked;
 	if (kept_right & (ACCOUNT_FLAGS | CHILDREN_FLAGS))
-		give_child_record(mark, inherited);
+		find_child_record(task, mark, inherited);
 	mark->registered = 1;
 	return 0;
 }
@@ -323,10 +323,29 @@ int BPF_PROG(bysys_newtask, struct task_struct *task, __u64 clone_flags)
 SEC("tp_btf/sched_process_free")
 int BPF_PROG(bysys_free, struct task_struct *task)
 {
-	struct mark *mark = any_mark_of(task);
+	give_record_back(task);
+	return 0;
+}
 
+/*
+ * Where a call to clone() fails early, the new task still has the storage of the one that it was copied from, and takes
+ * that with it when it is freed some time later (kernel/fork.c, before "bpf,fork: wipe ->bpf_storage before bailouts
+ * that access it" of 2026). From then on hooks take the other process for one that has not registered, while cells
+ * describe it. So it makes real calls from here on.
+ */
+SEC("fentry/bpf_task_storage_free")
+int BPF_PROG(bysys_lost, struct task_struct *copy)
+{
+	struct bpf_local_storage *storage = copy->bpf_storage;
+	struct mark *mark;
+
+	if (!storage || identity(storage->owner) == identity(copy))
+		return 0;
+	mark = bpf_task_storage_get(&bysys_marks, copy, 0, 0);
 	if (mark)
-		give_record_back(mark);
+		mark->real_calls_only = 1;
+	/* It has failed before it got a leader of its own. */
+	take_flags_away((struct victims){.process = identity(copy->group_leader)});
 	return 0;
 }
 
@@ -363,9 +382,9 @@ static __always_inline void forbid_current(void)
 	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
 	struct mark *mark = mark_of(leader);
 
-	if (!mark)
-		return;
-	mark->real_calls_only = 1;
+	if (mark)
+		mark->real_calls_only = 1;
+	/* Without a mark too: it may be lost, see bysys_lost. */
 	take_flags_away((struct victims){.process = identity(leader)});
 }
 
@@ -536,7 +555,7 @@ int bysys_register(struct bpf_iter__bpf_map_elem *ctx)
 		record.flags |= BYSYSCALL_RECORD_REGISTERED;
 		/* What other threads have run is not in any record. */
 		if (kept_right & (ACCOUNT_FLAGS | CHILDREN_FLAGS) && task->signal->nr_threads == 1) {
-			give_record(mark);
+			find_record(task->group_leader, mark);
 			state = bpf_map_lookup_elem(&bysys_cpus, &cpu);
 			if (state)
 				stop_running(state);

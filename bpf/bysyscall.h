@@ -66,7 +66,8 @@
 	ROW(13, bysys_cpu_timer, "fexit/posix_cpu_timer_set") \
 	ROW(14, bysys_cpu_limit, "fexit/update_rlimit_cpu")  \
 	ROW(15, bysys_free, "tp_btf/sched_process_free")     \
-	ROW(16, bysys_ring, "tp_btf/io_uring_create")
+	ROW(16, bysys_ring, "tp_btf/io_uring_create")        \
+	ROW(17, bysys_lost, "fentry/bpf_task_storage_free")
 
 /* Hooks that every wrapper needs: see below. */
 #define BYSYSCALL_ALWAYS HOOK(bysys_switch) | HOOK(bysys_newtask) | HOOK(bysys_filter)
@@ -76,6 +77,8 @@
 /* The scheduler's account of a task, and what makes the process's clock another one. */
 #define BYSYSCALL_CLOCKS HOOK(bysys_tick) | HOOK(bysys_itimer)
 #define BYSYSCALL_TIMES HOOK(bysys_tick) | HOOK(bysys_wait)
+/* Of the hooks that no wrapper needs those that only accounting has a use for. */
+#define BYSYSCALL_ACCOUNT_HOOKS HOOK(bysys_cpu_timer) | HOOK(bysys_cpu_limit) | HOOK(bysys_free) | HOOK(bysys_ring)
 
 /*
  * Wrappers, one row each: flag bit, libc function, the hooks that keep its
@@ -100,14 +103,15 @@
  * in no other way; what getrusage() answers for children needs nothing else.
  * bysys_itimer notices a timer that makes the process's clock stand still between ticks.
  *
- * bysys_exec, bysys_dispatch, bysys_cpu_timer, bysys_cpu_limit, bysys_free and bysys_ring are in no row.
+ * bysys_exec, bysys_dispatch, bysys_cpu_timer, bysys_cpu_limit, bysys_free, bysys_ring and bysys_lost are in no row.
  * Without the first, a new image is described as the old one was. The second
  * notices a syscall user dispatch that a task turns on by a system call of its
  * own; one by libc's prctl() or syscall() the library notices itself. The next
  * two do as bysys_itimer for timer_settime() and RLIMIT_CPU, which are
  * noticed at the next tick without them. bysys_free gives a process's record back.
  * bysys_ring notices a ring by which a process can wait without a system call; a
- * kernel that lacks the place has no such rings.
+ * kernel that lacks the place has no such rings. bysys_lost notices that the kernel takes a process for another
+ * one and frees what the other hooks know of it; without it, that is noticed at the next switch or tick.
  */
 #define BYSYSCALL_WRAPPERS(ROW)                                  \
 	ROW(0, getpid, BYSYSCALL_ALWAYS)                         \

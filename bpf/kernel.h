@@ -30,6 +30,7 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
 };
 enum {
+	BPF_ANY = 0,
 	BPF_F_NO_PREALLOC = 1U << 0,
 	BPF_F_MMAPABLE = 1U << 10,
 	BPF_LOCAL_STORAGE_GET_F_CREATE = 1ULL << 0,
@@ -134,8 +135,12 @@ struct cred {
 	struct user_namespace *user_ns;
 };
 
+/* include/linux/bpf_local_storage.h */
+struct bpf_local_storage {
+	void *owner;
+};
+
 struct sighand_struct;
-struct bpf_local_storage;
 struct io_uring_task;
 
 /* include/linux/mm_types_task.h */

@@ -38,6 +38,17 @@ struct {
 	__type(value, __u64);
 } bysys_pages SEC(".maps");
 
+/*
+ * Which record each process has, by the address of its group leader. The mark says so too, but may be lost
+ * before the process ends (see bysys_lost), or not be found when it does (see cannot_be_asked()).
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, BYSYSCALL_PROCESSES);
+	__type(key, __u64);
+	__type(value, __u32);
+} bysys_owners SEC(".maps");
+
 /* Where the next process that registers begins to look for a page with room. */
 __u32 next_page = 0;
 
@@ -84,11 +95,44 @@ static __always_inline __u32 take_record(__u32 page)
 	return 0;
 }
 
-/* A record that was taken knows nothing yet. */
-static __always_inline void clear_record(struct mark *mark)
+static __always_inline void free_record(__u32 record)
 {
-	struct bysyscall_process *process = record_of(mark);
+	__u32 number = record - process_start;
+	__u32 page = number / BYSYSCALL_PAGE_ELEMENTS;
+	__u64 *used = bpf_map_lookup_elem(&bysys_pages, &page);
 
+	if (record && used)
+		__sync_fetch_and_and(used, ~(1ULL << number % BYSYSCALL_PAGE_ELEMENTS));
+}
+
+/* When nobody counts for the process any more. */
+static __always_inline void give_record_back(struct task_struct *leader)
+{
+	__u64 key = identity(leader);
+	__u32 *record = bpf_map_lookup_elem(&bysys_owners, &key);
+
+	if (!record)
+		return;
+	free_record(*record);
+	/* The element stays if the map is locked by whom we have interrupted (kernel/bpf/hashtab.c, htab_lock_bucket). */
+	*record = 0;
+	bpf_map_delete_elem(&bysys_owners, &key);
+}
+
+/* A record that was taken belongs to a process now. It knows nothing yet. */
+static __always_inline void give_record(struct task_struct *leader, struct mark *mark, __u32 record)
+{
+	__u64 key = identity(leader);
+	struct bysyscall_process *process;
+
+	if (!record)
+		return;
+	if (bpf_map_update_elem(&bysys_owners, &key, &record, BPF_ANY)) {
+		free_record(record);
+		return;
+	}
+	mark->record = record;
+	process = record_of(mark);
 	if (!process)
 		return;
 	process->has_waited = 1;
@@ -97,35 +141,32 @@ static __always_inline void clear_record(struct mark *mark)
 }
 
 /* For a process that has registered now, if there is room. */
-static __always_inline void give_record(struct mark *mark)
+static __always_inline void find_record(struct task_struct *leader, struct mark *mark)
 {
+	__u64 key = identity(leader);
+	__u32 *had, record = 0;
+
 	if (mark->record)
 		return;
-	for (int tried = 0; !mark->record && tried < PAGES_TRIED; tried++)
-		mark->record = take_record(__sync_fetch_and_add(&next_page, 1) % PROCESS_PAGES);
-	clear_record(mark);
+	/* One whose mark was lost has its record still. */
+	had = bpf_map_lookup_elem(&bysys_owners, &key);
+	if (had)
+		record = *had;
+	for (int tried = 0; !record && tried < PAGES_TRIED; tried++)
+		record = take_record(__sync_fetch_and_add(&next_page, 1) % PROCESS_PAGES);
+	give_record(leader, mark, record);
 }
 
 /* For a child: in the page that its parent has mapped. */
-static __always_inline void give_child_record(struct mark *mark, const struct mark *parent)
+static __always_inline void find_child_record(struct task_struct *leader, struct mark *mark,
+					      const struct mark *parent)
 {
+	/* Of a task that was there before, and was freed unnoticed. */
+	give_record_back(leader);
 	if (parent->record < process_start)
 		return;
-	mark->record = take_record((parent->record - process_start) / BYSYSCALL_PAGE_ELEMENTS);
-	clear_record(mark);
-}
-
-/* When nobody counts for the process any more. */
-static __always_inline void give_record_back(struct mark *mark)
-{
-	__u32 number = mark->record - process_start;
-	__u32 page = number / BYSYSCALL_PAGE_ELEMENTS;
-	__u64 *used = bpf_map_lookup_elem(&bysys_pages, &page);
-
-	if (mark->record < process_start || !used)
-		return;
-	mark->record = 0;
-	__sync_fetch_and_and(used, ~(1ULL << number % BYSYSCALL_PAGE_ELEMENTS));
+	give_record(leader, mark,
+		    take_record((parent->record - process_start) / BYSYSCALL_PAGE_ELEMENTS));
 }
 
 /* Whether the times of a thread are its own still: the kernel takes them over when it ends. */

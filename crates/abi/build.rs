@@ -40,6 +40,11 @@ fn generate(header: &str) -> Result<String, Box<dyn Error>> {
         writeln!(out, "Hook {{ bit: {bit}, name: {name:?}, attach_point: {last} }},")?;
     }
     writeln!(out, "];")?;
+    let account_hooks = hook_bits(header, &hooks, "BYSYSCALL_ACCOUNT_HOOKS")?;
+    writeln!(
+        out,
+        "/// Of the hooks that no wrapper needs those that only accounting has a use for.\nconst ACCOUNT_HOOKS: u32 = {account_hooks};"
+    )?;
 
     let wrappers = table(header, "BYSYSCALL_WRAPPERS")?;
     writeln!(

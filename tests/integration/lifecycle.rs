@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bysyscall_abi::{HOLD_DIR, HOOKS, LINKS_DIR, PIN_DIR, PUBLIC_DIR};
-use bysyscall_tests::patience;
 use bysyscall_tests::process::{output, succeed, text};
+use bysyscall_tests::{patience, records};
 use libbpf_rs::query::{LinkInfoIter, ProgInfoIter};
 use libtest_mimic::Trial;
 use rustix::process::Signal;
@@ -32,6 +32,7 @@ pub fn trials() -> Vec<Trial> {
         trial("lifecycle::hold_unmounted_once", hold_unmounted_once),
         trial("lifecycle::run_mounted_twice", run_mounted_twice),
         trial("lifecycle::two_starts_at_once", two_starts_at_once),
+        trial("lifecycle::records_are_given_back", records_are_given_back),
     ]
 }
 
@@ -260,6 +261,26 @@ fn two_starts_at_once() -> Result<()> {
             finish("stop", child)?;
         }
         ensure_no_traces()?;
+    }
+    Ok(())
+}
+
+/// Of processes of all kinds; also of one of which the kernel has forgotten what the hooks know.
+fn records_are_given_back() -> Result<()> {
+    start()?;
+    for scenario in ["fork-tree", "spawn", "exec-thread", "refused-clones"] {
+        let child = spawn(preloaded("bracket", &[scenario]))?;
+        wait_until("a process has a record", || Ok(records::in_use()? > 0))?;
+        finish(scenario, child)?;
+        let mut looks = 0;
+        wait_until(&format!("all records are given back after {scenario}"), || {
+            looks += 1;
+            // Where the end of a process is hidden, the next one at its address gives the record back.
+            if looks % 100 == 0 && status()?["threads_added_up"] == false {
+                succeed(&mut preloaded("bracket", &["fork", "50"]))?;
+            }
+            Ok(records::in_use()? == 0)
+        })?;
     }
     Ok(())
 }

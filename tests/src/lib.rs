@@ -8,5 +8,6 @@ pub mod log;
 pub mod namespace;
 pub mod patience;
 pub mod process;
+pub mod records;
 pub mod selection;
 pub mod symbols;

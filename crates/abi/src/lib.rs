@@ -251,13 +251,13 @@ pub fn wrappers_that_need(hook: &str) -> u32 {
         .fold(0, |found, wrapper| found | 1 << wrapper.bit)
 }
 
-/// Hooks that some of these wrappers need, and those that no wrapper needs. With
-/// [`USAGE_BY_TICK`] among them, what keeps CPU times.
+/// Hooks that some of these wrappers need, and those that no wrapper needs but all, or accounting where
+/// that is among them, have a use for. With [`USAGE_BY_TICK`] among them, what keeps CPU times.
 ///
 /// ```
 /// let hooks = bysyscall_abi::hooks_for(bysyscall_abi::wrappers_that_need("bysys_creds"));
 /// let is_in = |name| bysyscall_abi::HOOKS.iter().any(|hook| hook.name == name && hooks & 1 << hook.bit != 0);
-/// assert!(is_in("bysys_switch") && is_in("bysys_creds") && is_in("bysys_exec") && !is_in("bysys_tick"));
+/// assert!(is_in("bysys_switch") && is_in("bysys_creds") && is_in("bysys_exec") && !is_in("bysys_tick") && !is_in("bysys_free"));
 /// ```
 pub fn hooks_for(wrappers: u32) -> u32 {
     let named = |wrappers: u32| {
@@ -268,5 +268,7 @@ pub fn hooks_for(wrappers: u32) -> u32 {
     let by_tick = WRAPPERS.iter().filter(|row| wrappers & USAGE_BY_TICK != 0 && accounts(row));
     let by_tick = by_tick.fold(0, |bits, row| bits | row.hooks);
     let all = HOOKS.iter().fold(0, |bits, hook| bits | 1 << hook.bit);
-    named(wrappers) | by_tick | all & !named(!0)
+    let accounting = wrappers_that_need("bysys_tick") | wrappers_that_need("bysys_wait");
+    let useless = if wrappers & accounting == 0 { ACCOUNT_HOOKS } else { 0 };
+    named(wrappers) | by_tick | all & !named(!0) & !useless
 }

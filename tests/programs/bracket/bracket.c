@@ -47,6 +47,7 @@ static const struct scenario scenarios[] = {
 	{"vfork", scenario_vfork, 100, "children of each kind", ANYONE, NULL},
 	{"spawn", scenario_spawn, 200, "children", ANYONE, NULL},
 	{"clone-grid", scenario_clone_grid, 20, "rounds in each child", ANYONE, NULL},
+	{"refused-clones", scenario_refused_clones, 80, "processes", ANYONE, NULL},
 	{"exec-leader", scenario_exec_leader, 50, "processes", ANYONE, NULL},
 	{"exec-thread", scenario_exec_thread, 50, "processes", ANYONE, NULL},
 	{"groups", scenario_groups, 20, "rounds of each kind", ANYONE, NULL},

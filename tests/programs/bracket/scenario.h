@@ -23,6 +23,7 @@ SCENARIO(scenario_sessions);
 SCENARIO(scenario_vfork);
 SCENARIO(scenario_spawn);
 SCENARIO(scenario_clone_grid);
+SCENARIO(scenario_refused_clones);
 
 SCENARIO(scenario_exec_child);
 SCENARIO(scenario_exec_leader);

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+//! Records of processes in the shared map.
+
+use anyhow::{Context, Result};
+use libbpf_rs::query::MapInfoIter;
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
+
+/// How many belong to a process: bits of the service's map of their pages, which is pinned nowhere. The service
+/// that was started last is meant.
+///
+/// # Errors
+///
+/// If there is none, or the caller may not read its map.
+pub fn in_use() -> Result<u64> {
+    let maps = MapInfoIter::default().filter(|map| map.name == *"bysys_pages");
+    let id = maps.map(|map| map.id).max().context("no map bysys_pages")?;
+    let pages = MapHandle::from_map_id(id).context("cannot open bysys_pages")?;
+    let mut used = 0;
+    for page in pages.keys() {
+        let bits = pages.lookup(&page, MapFlags::ANY)?.context("a page is gone")?;
+        used += u64::from(bits.iter().map(|byte| byte.count_ones()).sum::<u32>());
+    }
+    Ok(used)
+}
