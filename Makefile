@@ -65,7 +65,7 @@ packages:
 	fi
 
 programs: rust $(CALLS:%=$(PROGRAMS)/%) $(CALLS:%=$(PROGRAMS)/%-wrapped) \
-	$(PROGRAMS)/getpid-secure $(PROGRAMS)/bracket $(PROGRAMS)/soak $(PROGRAMS)/clocks $(PROGRAMS)/locked $(PROGRAMS)/own_gettid $(PROGRAMS)/steps $(PROGRAMS)/witness $(PROGRAMS)/early_thread \
+	$(PROGRAMS)/getpid-secure $(PROGRAMS)/bracket $(PROGRAMS)/soak $(PROGRAMS)/clocks $(PROGRAMS)/locked $(PROGRAMS)/no_tsc $(PROGRAMS)/own_gettid $(PROGRAMS)/steps $(PROGRAMS)/witness $(PROGRAMS)/early_thread \
 	$(PROGRAMS)/lying.so $(PROGRAMS)/empty.so
 
 $(PROGRAMS):
@@ -90,7 +90,7 @@ $(PROGRAMS)/soak: $(SOAK) | $(PROGRAMS)
 $(PROGRAMS)/clocks: $(CLOCKS) | $(PROGRAMS)
 	$(CC) $(CFLAGS_PROGRAMS) $(filter %.c,$^) -o $@
 
-$(PROGRAMS)/locked $(PROGRAMS)/own_gettid $(PROGRAMS)/steps $(PROGRAMS)/witness $(PROGRAMS)/early_thread: $(PROGRAMS)/%: tests/programs/%.c tests/programs/real.h | $(PROGRAMS)
+$(PROGRAMS)/locked $(PROGRAMS)/no_tsc $(PROGRAMS)/own_gettid $(PROGRAMS)/steps $(PROGRAMS)/witness $(PROGRAMS)/early_thread: $(PROGRAMS)/%: tests/programs/%.c tests/programs/real.h | $(PROGRAMS)
 	$(CC) $(CFLAGS_PROGRAMS) $< -o $@
 
 $(PROGRAMS)/lying.so: tests/programs/lying.c | $(PROGRAMS)
@@ -102,6 +102,7 @@ $(PROGRAMS)/empty.so: | $(PROGRAMS)
 # A loader and a library with another ABI version, for the tests of an upgrade. They are built from a
 # copy, so that the sources know nothing of it; its header keeps its time, so that this builds once.
 other-abi: packages
+	rm -rf $(OTHER_ABI)/source
 	mkdir -p $(OTHER_ABI)/source
 	cp --archive Cargo.toml Cargo.lock bpf crates tests $(OTHER_ABI)/source
 	awk '/define BYSYSCALL_ABI_VERSION/ { $$3 += 1 } 1' bpf/bysyscall.h >$(OTHER_ABI)/source/bpf/bysyscall.h

@@ -33,6 +33,7 @@ pub fn trials() -> Vec<Trial> {
         trial("library::bypassed_calls_are_no_calls", bypassed_calls_are_no_calls),
         trial("library::works_linked_and_preloaded", works_linked_and_preloaded),
         trial("library::calls_no_program_back", calls_no_program_back),
+        trial("library::reads_no_forbidden_counter", reads_no_forbidden_counter),
     ]
 }
 
@@ -384,4 +385,13 @@ fn calls_no_program_back() -> Result<()> {
     start()?;
     succeed(&mut preloaded("own_gettid", &[]))?;
     succeed(preloaded("own_gettid", &[]).env("BYSYSCALL_DISABLE", "1")).map(drop)
+}
+
+/// Who may not read the time stamp counter gets CPU times all the same, as from libc.
+fn reads_no_forbidden_counter() -> Result<()> {
+    start()?;
+    for way in ["prctl", "syscall"] {
+        succeed(&mut preloaded("no_tsc", &[way]))?;
+    }
+    Ok(())
 }

@@ -8,7 +8,7 @@ use bysyscall_abi::Cell;
 
 use crate::account::{CpuTime, SECOND, process_time, thread_time};
 use crate::arch::number;
-use crate::cell::{Place, answer, answer_at_once, answer_slowly, time_at_once};
+use crate::cell::{Place, answer_at_once, answer_slowly, time_at_once};
 use crate::real::real_call;
 use crate::vdso::{self, Timespec};
 use crate::wrappers::{bit, is_on_stack, with_errno};
@@ -145,18 +145,31 @@ fn cpu_time_slowly(
 /// `clock(3)`: the CPU time of the process, in microseconds.
 #[unsafe(no_mangle)]
 pub extern "C" fn clock() -> c_long {
-    const MICROSECOND: u64 = 1000;
+    if let Some(now) = time_at_once(bit::clock)
+        && let Some(told) = answer_at_once(bit::clock, |cell| process_time(cell, now))
+    {
+        return microseconds(told.total());
+    }
+    clock_slowly(Place::of_caller())
+}
+
+#[cold]
+#[inline(never)]
+fn clock_slowly(place: Place) -> c_long {
+    let told = |cell| Some(Some(process_time(cell, vdso::monotonic())?.total()));
     let real = || {
         let mut time = Timespec { seconds: 0, nanoseconds: 0 };
         let result = real_clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &raw mut time);
         (result == 0).then(|| time.seconds as u64 * SECOND + time.nanoseconds as u64)
     };
-    let now = vdso::monotonic();
-    match answer(bit::clock, |cell| Some(Some(process_time(cell, now)?.total())), real) {
-        Some(total) => (total / MICROSECOND) as c_long,
-        // As libc does (sysdeps/unix/sysv/linux/clock.c).
-        None => -1,
-    }
+    // As libc does (sysdeps/unix/sysv/linux/clock.c).
+    answer_slowly(bit::clock, place, told, real).map_or(-1, microseconds)
+}
+
+#[inline(always)]
+fn microseconds(total: u64) -> c_long {
+    const MICROSECOND: u64 = 1000;
+    (total / MICROSECOND) as c_long
 }
 
 /// `clock_gettime` for programs linked with `--wrap=clock_gettime`.

@@ -15,6 +15,9 @@ pub const PR_SET_SECCOMP: i32 = 22;
 /// `PR_SET_SYSCALL_USER_DISPATCH` (`include/uapi/linux/prctl.h`).
 pub const PR_SET_SYSCALL_USER_DISPATCH: i32 = 59;
 
+/// `PR_SET_TSC` (`include/uapi/linux/prctl.h`). What inherits it cannot start: ld.so reads the counter too.
+pub const PR_SET_TSC: i32 = 26;
+
 /// For each wrapper the cell of CPU 0, for the shortest way, with [`BY_LSL_MARK`] where [`BY_LSL`] is
 /// true; null: take the slower one.
 pub static DIRECT: [AtomicPtr<Cell>; WRAPPERS.len()] =
@@ -43,7 +46,8 @@ pub static REAL: [AtomicU64; WRAPPERS.len()] = [const { AtomicU64::new(0) }; WRA
 /// From here on the process makes real calls, for good: it is about to install
 /// something that may answer system calls in the kernel's place. The kernel's
 /// own notice of a filter comes as early; syscall user dispatch and strict mode
-/// have no hook, and other threads learn of it here at once.
+/// have no hook, and other threads learn of it here at once. Or it is about to
+/// forbid itself the counter of the clock by which CPU times are extrapolated.
 pub extern "C" fn real_calls_only() {
     WANTED.store(0, Relaxed);
     for pointer in &DIRECT {

@@ -227,9 +227,11 @@ pub unsafe extern "C" fn syscall() -> c_long {
         "mov [rax], ecx",
         "mov rax, -1",
         "ret",
-        // Something may answer system calls in the kernel's place from here on.
+        // Something may answer system calls in the kernel's place from here on, or the vDSO may not read the TSC.
         "7:",
         "cmp esi, {set_seccomp}",
+        "je 8f",
+        "cmp esi, {set_tsc}",
         "je 8f",
         "cmp esi, {set_dispatch}",
         "jne 2b",
@@ -338,6 +340,7 @@ pub unsafe extern "C" fn syscall() -> c_long {
         prctl = const number::PRCTL,
         seccomp = const number::SECCOMP,
         set_seccomp = const state::PR_SET_SECCOMP,
+        set_tsc = const state::PR_SET_TSC,
         set_dispatch = const state::PR_SET_SYSCALL_USER_DISPATCH,
         getpid_wrapper = sym wrappers::getpid,
         gettid_wrapper = sym wrappers::gettid,
