@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use bysyscall_tests::process::{output, succeed, text};
-use bysyscall_tests::{accounting, patience};
+use bysyscall_tests::{accounting, patience, records};
 use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::fixture::{
@@ -30,6 +30,7 @@ pub fn trials() -> Result<Vec<Trial>> {
         trial("clocks::are_switched_off", are_switched_off),
         trial("clocks::tick::early_thread", adds_up_early_threads),
         trial("clocks::switches_are_watched_first", switches_are_watched_first),
+        trial("clocks::no_record_left", no_record_left),
     ];
     for name in AS_OF_TICK {
         trials.push(trial(format!("clocks::tick::{name}"), || run_as_of_tick(name)));
@@ -88,6 +89,24 @@ fn run_as_of_tick(scenario: &str) -> Result<()> {
         Verdict::Wrong(said) => bail!("{said}"),
         Verdict::Skipped(reason) => bail!("skipped itself: {reason}"),
     }
+}
+
+/// Processes for which there is no record any more.
+fn no_record_left() -> Result<()> {
+    stop()?;
+    start()?;
+    records::occupy_all()?;
+    let occupied = records::in_use()?;
+    let result = ["threads", "children"].into_iter().try_for_each(|scenario| {
+        ensure!(
+            matches!(run(command(scenario))?, Completion::Completed),
+            "{scenario} skips itself"
+        );
+        ensure!(records::in_use()? == occupied, "{scenario} has given back a record of another");
+        Ok(())
+    });
+    stop()?;
+    result
 }
 
 /// Threads are added up also where they are made before the first tick.

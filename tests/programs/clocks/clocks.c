@@ -88,6 +88,7 @@ static const struct scenario {
 	{"time-namespace", scenario_time_namespace, ROOT},
 	{"throttled", scenario_throttled, ROOT},
 	{"hotplug", scenario_hotplug, ROOT},
+	{"slewed", scenario_slewed, ROOT},
 	{"errors", scenario_errors, ANYONE},
 	{"exec-image", scenario_exec_image, PART_OF_ANOTHER},
 };

@@ -156,6 +156,7 @@ static void judge(struct history *history, enum clock clock, uint64_t before, ui
 	const long off = below + above;
 
 	atomic_fetch_add(&found->clocks[clock].answers, 1);
+	atomic_fetch_add(&found->clocks[clock].by[off < TOLERANCE ? off : TOLERANCE], 1);
 	if (!off)
 		return;
 	atomic_fetch_add(&found->clocks[clock].outside, 1);
@@ -326,14 +327,27 @@ void some_rounds(struct history *history)
 		round_of_all(history);
 }
 
+// ns by which so many of a thousand answers are outside at most; TOLERANCE: by that or more.
+static int outside_at_most(enum clock clock, long thousandths)
+{
+	const long wanted = atomic_load(&found->clocks[clock].answers) * thousandths;
+	long counted = 0;
+	int ns = 0;
+
+	while (ns < TOLERANCE && (counted += atomic_load(&found->clocks[clock].by[ns]) * 1000l) < wanted)
+		ns++;
+	return ns;
+}
+
 int report(void)
 {
 	long wrong = atomic_load(&found->times_wrong) + atomic_load(&found->times_back) + atomic_load(&found->failures);
 
 	for (enum clock clock = 0; clock < CLOCKS; clock++) {
-		printf("%s: %s: %ld answers, %ld outside, %ld by more than %d ns, the most %ld ns; %ld went back\n",
+		printf("%s: %s: %ld answers, %ld outside, %ld by more than %d ns, median %d, p99.9 %d, the most %ld ns; %ld went back\n",
 		       scenario_name, clock_names[clock], atomic_load(&found->clocks[clock].answers),
 		       atomic_load(&found->clocks[clock].outside), atomic_load(&found->clocks[clock].far), TOLERANCE,
+		       outside_at_most(clock, 500), outside_at_most(clock, 999),
 		       atomic_load(&found->clocks[clock].most), atomic_load(&found->clocks[clock].back));
 		wrong += atomic_load(&found->clocks[clock].wrong) + atomic_load(&found->clocks[clock].wrongly_back);
 	}

@@ -52,6 +52,8 @@ struct found {
 	struct {
 		// Not between the real ones at all; by more than TOLERANCE; by more than a gap explains.
 		atomic_long answers, outside, far, wrong, most;
+		// How many were outside by so many ns; the last: by that or more.
+		atomic_uint by[TOLERANCE + 1];
 		// Less than an earlier one; by more than a gap explains.
 		atomic_long back, wrongly_back;
 	} clocks[CLOCKS];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
 //
-// CPUs that are taken away: by a limit of the cgroup, and altogether.
+// CPUs that are taken away: by a limit of the cgroup, and altogether. A clock that runs faster and slower.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/timex.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -143,6 +144,47 @@ void scenario_hotplug(void)
 	children[2] = child_of(busy);
 	scenario_migrate();
 	for (int i = 0; i < 3; i++) {
+		waitpid(children[i], &status, 0);
+		judge_end(status);
+	}
+}
+
+// As fast as NTP may have it, and as slow: parts of 2^-16 of a millionth.
+#define FASTEST (500l << 16)
+
+static void set_frequency(long frequency)
+{
+	struct timex timex = {.modes = ADJ_FREQUENCY, .freq = frequency};
+
+	if (adjtimex(&timex) < 0)
+		fail("%s: cannot slew the clock: errno %d\n", scenario_name, errno);
+}
+
+static void slew(struct history *history)
+{
+	long turn = 0;
+
+	(void)history;
+	for (; goes_on(); turn++) {
+		set_frequency(turn % 2 ? FASTEST : -FASTEST);
+		usleep(100000);
+	}
+	set_frequency(0);
+	if (turn < 2)
+		fail("%s: the clock was slewed %ld times\n", scenario_name, turn);
+}
+
+void scenario_slewed(void)
+{
+	int children[2], status;
+
+	// It is the whole machine's clock.
+	if (!getenv("BYSYSCALL_LAB"))
+		skip("needs a guest of the kernel lab, whose clock may be slewed");
+	children[0] = child_of(slew);
+	children[1] = child_of(busy);
+	scenario_extrapolated();
+	for (int i = 0; i < 2; i++) {
 		waitpid(children[i], &status, 0);
 		judge_end(status);
 	}

@@ -3,9 +3,11 @@
 // One thread that runs: busy, with pauses, from CPU to CPU, under each policy, with timers.
 
 #define _GNU_SOURCE
+#include <errno.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -107,9 +109,8 @@ static void with_policy(unsigned int policy, unsigned int priority)
 	}
 	const long result = real(SYS_sched_setattr, 0, &attributes, 0);
 
-	// A cgroup may have no time for it.
 	if (result)
-		printf("%s: policy %u: errno %ld\n", scenario_name, policy, -result);
+		fail("%s: policy %u: errno %ld\n", scenario_name, policy, -result);
 }
 
 void scenario_policies(void)
@@ -137,6 +138,7 @@ void scenario_timers(void)
 {
 	const struct itimerval set = {.it_value.tv_sec = 100000}, unset = {0};
 	const struct itimerspec armed = {.it_value.tv_sec = 100000}, disarmed = {0};
+	const struct rlimit limit = {100000, RLIM_INFINITY}, unlimited = {RLIM_INFINITY, RLIM_INFINITY};
 	struct history history = {0};
 	timer_t timer;
 
@@ -153,6 +155,14 @@ void scenario_timers(void)
 		some_rounds(&history);
 		timer_settime(timer, 0, &disarmed, NULL);
 		timer_delete(timer);
+		some_rounds(&history);
+		if (setrlimit(RLIMIT_CPU, &limit))
+			fail("%s: cannot limit CPU time: errno %d\n", scenario_name, errno);
+		usleep(100);
+		let_kernel_look(&history);
+		some_rounds(&history);
+		setrlimit(RLIMIT_CPU, &unlimited);
+		some_rounds(&history);
 	}
 }
 

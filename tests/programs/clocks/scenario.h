@@ -47,6 +47,7 @@ void scenario_exec(void);
 void scenario_exec_image(void);
 void scenario_throttled(void);
 void scenario_hotplug(void);
+void scenario_slewed(void);
 void scenario_errors(void);
 
 #endif
