@@ -254,7 +254,10 @@ fn switched_off() -> Result<()> {
     let (last, others) = names.split_last().context("no wrapper tells CPU times")?;
     let last = format!("--off={last}");
     succeed(&mut loader(&["start", "--off", &others.join(","), &last]))?;
-    ensure!(!is_attached("bysys_tick")? && !is_attached("bysys_wait")?, "the hooks are attached");
+    let hooks = ["tick", "wait", "itimer", "cpu_timer", "cpu_limit", "free", "ring"];
+    for hook in hooks.map(|hook| format!("bysys_{hook}")) {
+        ensure!(!is_attached(&hook)?, "{hook} is attached");
+    }
     ensure!(is_attached("bysys_switch")?, "bysys_switch is not attached");
     let wrappers = status()?["wrappers"].clone();
     let off = |name: &str| {
