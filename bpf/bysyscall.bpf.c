@@ -158,8 +158,11 @@ int BPF_PROG(bysys_tick, struct task_struct *task)
 	/* What another CPU has charged to it just now the kernel may have taken over before we looked. */
 	if (has_ended && identity(task) != identity(bpf_get_current_task_btf()))
 		miss_remotely(task);
-	if (!may_count)
+	if (!may_count) {
+		if (!told_of_lost_marks && !has_ended)
+			note_lost_mark(leader);
 		return 0;
+	}
 	is_alone = signal->nr_threads == 1;
 	/* It goes to sleep, and is looked at when it comes back; nobody else counts what it has run. */
 	if (is_alone && task->__state)
@@ -242,9 +245,9 @@ int bysys_ring(void *context)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct mark *mark = mark_of(task->group_leader);
 
-	if (!mark)
-		return 0;
-	note_ring(mark);
+	if (mark)
+		note_ring(mark);
+	/* Without a mark too: see bysys_lost. */
 	take_flags_away((struct victims){.process = identity(task->group_leader)});
 	return 0;
 }
@@ -337,6 +340,7 @@ SEC("fentry/bpf_task_storage_free")
 int BPF_PROG(bysys_lost, struct task_struct *copy)
 {
 	struct bpf_local_storage *storage = copy->bpf_storage;
+	struct task_struct *owner, *leader = NULL;
 	struct mark *mark;
 
 	if (!storage || identity(storage->owner) == identity(copy))
@@ -344,8 +348,13 @@ int BPF_PROG(bysys_lost, struct task_struct *copy)
 	mark = bpf_task_storage_get(&bysys_marks, copy, 0, 0);
 	if (mark)
 		mark->real_calls_only = 1;
-	/* It has failed before it got a leader of its own. */
-	take_flags_away((struct victims){.process = identity(copy->group_leader)});
+	/* Nothing says that it is still there, so it is only looked at. */
+	owner = storage->owner;
+	bpf_core_read(&leader, sizeof(leader), &owner->group_leader);
+	take_flags_away((struct victims){.process = identity(leader)});
+	/* With the last of these the owner forgets its storage too, which some kernels would leave it. */
+	bpf_task_storage_delete(&bysys_marks, copy);
+	bpf_task_storage_delete(&bysys_threads, copy);
 	return 0;
 }
 
@@ -384,7 +393,7 @@ static __always_inline void forbid_current(void)
 
 	if (mark)
 		mark->real_calls_only = 1;
-	/* Without a mark too: it may be lost, see bysys_lost. */
+	/* Without a mark too: see bysys_lost. */
 	take_flags_away((struct victims){.process = identity(leader)});
 }
 

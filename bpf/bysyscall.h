@@ -77,8 +77,11 @@
 /* The scheduler's account of a task, and what makes the process's clock another one. */
 #define BYSYSCALL_CLOCKS HOOK(bysys_tick) | HOOK(bysys_itimer)
 #define BYSYSCALL_TIMES HOOK(bysys_tick) | HOOK(bysys_wait)
-/* Of the hooks that no wrapper needs those that only accounting has a use for. */
-#define BYSYSCALL_ACCOUNT_HOOKS HOOK(bysys_cpu_timer) | HOOK(bysys_cpu_limit) | HOOK(bysys_free) | HOOK(bysys_ring)
+/*
+ * Of the hooks that no wrapper needs those that only accounting has a use for. Not bysys_ring: the
+ * rings that were made before accounting begins must be known then.
+ */
+#define BYSYSCALL_ACCOUNT_HOOKS HOOK(bysys_cpu_timer) | HOOK(bysys_cpu_limit) | HOOK(bysys_free)
 
 /*
  * Wrappers, one row each: flag bit, libc function, the hooks that keep its

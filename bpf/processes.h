@@ -119,18 +119,11 @@ static __always_inline void give_record_back(struct task_struct *leader)
 	bpf_map_delete_elem(&bysys_owners, &key);
 }
 
-/* A record that was taken belongs to a process now. It knows nothing yet. */
-static __always_inline void give_record(struct task_struct *leader, struct mark *mark, __u32 record)
+/* It knows nothing yet. */
+static __always_inline void begin_with(struct mark *mark, __u32 record)
 {
-	__u64 key = identity(leader);
 	struct bysyscall_process *process;
 
-	if (!record)
-		return;
-	if (bpf_map_update_elem(&bysys_owners, &key, &record, BPF_ANY)) {
-		free_record(record);
-		return;
-	}
 	mark->record = record;
 	process = record_of(mark);
 	if (!process)
@@ -138,6 +131,19 @@ static __always_inline void give_record(struct task_struct *leader, struct mark 
 	process->has_waited = 1;
 	process->usage.utime = 0;
 	process->usage.stime = 0;
+}
+
+/* A record that was taken belongs to a process now. */
+static __always_inline void give_record(struct task_struct *leader, struct mark *mark, __u32 record)
+{
+	__u64 key = identity(leader);
+
+	if (!record)
+		return;
+	if (bpf_map_update_elem(&bysys_owners, &key, &record, BPF_ANY))
+		free_record(record);
+	else
+		begin_with(mark, record);
 }
 
 /* For a process that has registered now, if there is room. */
@@ -150,8 +156,10 @@ static __always_inline void find_record(struct task_struct *leader, struct mark 
 		return;
 	/* One whose mark was lost has its record still. */
 	had = bpf_map_lookup_elem(&bysys_owners, &key);
-	if (had)
-		record = *had;
+	if (had && *had) {
+		begin_with(mark, *had);
+		return;
+	}
 	for (int tried = 0; !record && tried < PAGES_TRIED; tried++)
 		record = take_record(__sync_fetch_and_add(&next_page, 1) % PROCESS_PAGES);
 	give_record(leader, mark, record);

@@ -51,6 +51,19 @@ static __always_inline void describe_nobody(struct bysyscall_cell *cell, struct 
 	withdraw(cell);
 }
 
+/* The same if the cell describes a process that has nothing any more by which it could be known. */
+static __always_inline void note_lost_mark(struct task_struct *leader)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct cpu_state *state = bpf_map_lookup_elem(&bysys_cpus, &cpu);
+	struct bysyscall_cell *cell = cell_of(cpu);
+
+	if (!state || !cell || state->process != identity(leader))
+		return;
+	state->uncounted = 1;
+	describe_nobody(cell, state);
+}
+
 /*
  * What others can change of a task, as publish() has found it.
  *

@@ -33,6 +33,8 @@ enum wrapper_bits {
 	RELATION_FLAGS = PARENT_FLAGS | GROUPS_FLAGS,
 };
 
+/* Not 0: bysys_lost is attached; set before loading. */
+const volatile __u32 told_of_lost_marks = 0;
 /* Where the records of processes begin; set before loading. */
 const volatile __u32 process_start = 0;
 

@@ -254,7 +254,7 @@ fn switched_off() -> Result<()> {
     let (last, others) = names.split_last().context("no wrapper tells CPU times")?;
     let last = format!("--off={last}");
     succeed(&mut loader(&["start", "--off", &others.join(","), &last]))?;
-    let hooks = ["tick", "wait", "itimer", "cpu_timer", "cpu_limit", "free", "ring"];
+    let hooks = ["tick", "wait", "itimer", "cpu_timer", "cpu_limit", "free"];
     for hook in hooks.map(|hook| format!("bysys_{hook}")) {
         ensure!(!is_attached(&hook)?, "{hook} is attached");
     }

@@ -258,6 +258,7 @@ pub fn wrappers_that_need(hook: &str) -> u32 {
 /// let hooks = bysyscall_abi::hooks_for(bysyscall_abi::wrappers_that_need("bysys_creds"));
 /// let is_in = |name| bysyscall_abi::HOOKS.iter().any(|hook| hook.name == name && hooks & 1 << hook.bit != 0);
 /// assert!(is_in("bysys_switch") && is_in("bysys_creds") && is_in("bysys_exec") && !is_in("bysys_tick") && !is_in("bysys_free"));
+/// assert_ne!(bysyscall_abi::hooks_for(bysyscall_abi::USAGE_BY_TICK), bysyscall_abi::hooks_for(0));
 /// ```
 pub fn hooks_for(wrappers: u32) -> u32 {
     let named = |wrappers: u32| {
@@ -268,7 +269,8 @@ pub fn hooks_for(wrappers: u32) -> u32 {
     let by_tick = WRAPPERS.iter().filter(|row| wrappers & USAGE_BY_TICK != 0 && accounts(row));
     let by_tick = by_tick.fold(0, |bits, row| bits | row.hooks);
     let all = HOOKS.iter().fold(0, |bits, hook| bits | 1 << hook.bit);
-    let accounting = wrappers_that_need("bysys_tick") | wrappers_that_need("bysys_wait");
+    let accounting =
+        USAGE_BY_TICK | wrappers_that_need("bysys_tick") | wrappers_that_need("bysys_wait");
     let useless = if wrappers & accounting == 0 { ACCOUNT_HOOKS } else { 0 };
     named(wrappers) | by_tick | all & !named(!0) & !useless
 }

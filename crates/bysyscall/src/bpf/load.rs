@@ -29,6 +29,8 @@ const CPUS: &str = "bysys_cpus";
 /// The hook that must see a task being made before those after it are attached:
 /// what it finds out tells bysys_switch whom they leave preempted.
 const NEWTASK: &str = "bysys_newtask";
+/// The hook without which another one has to look for what it would tell.
+const LOST: &str = "bysys_lost";
 /// The hook on a function so small that it is asked whether it is called.
 const REGROUP: &str = "bysys_regroup";
 
@@ -55,9 +57,12 @@ fn load(parts: Parts) -> Result<Object> {
                 .map_err(explain)?,
             Some(CPUS) => map.set_max_entries(cpus).map_err(explain)?,
             Some(name) if name.ends_with(".rodata") => {
-                let numbers: [(usize, &[u8]); 4] = [
+                let lost = HOOKS.iter().find(|hook| hook.name == LOST);
+                let told_of_lost = u32::from(lost.is_some_and(|hook| hook.is_in(parts.hooks)));
+                let numbers: [(usize, &[u8]); 5] = [
                     (offset_of!(types::rodata, reads_paths), &parts.reads_paths.to_ne_bytes()),
                     (offset_of!(types::rodata, process_start), &process_start(cpus).to_ne_bytes()),
+                    (offset_of!(types::rodata, told_of_lost_marks), &told_of_lost.to_ne_bytes()),
                     (offset_of!(types::rodata, tick_origin), &parts.tick_origin.to_ne_bytes()),
                     (offset_of!(types::rodata, tick), &u64::from(clocks::tick()).to_ne_bytes()),
                 ];
