@@ -2,6 +2,7 @@
 //! `make bench`: what a call costs, what the library and the hooks cost, each
 //! as a ratio or difference inside one run, against what it should be.
 
+mod brackets;
 mod calls;
 mod clocks;
 mod curve;
@@ -40,6 +41,8 @@ fn measure() -> Result<()> {
     eprintln!("bench: clocks...");
     clocks::measure(&mut report)?;
     process::end_command_with_us()?;
+    eprintln!("bench: clocks between real calls...");
+    brackets::measure(&mut report)?;
     eprintln!("bench: calls...");
     calls::measure(&mut report)?;
     process::stay_on_one_cpu()?;
