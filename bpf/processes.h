@@ -110,10 +110,17 @@ static __always_inline void give_record_back(struct task_struct *leader)
 {
 	__u64 key = identity(leader);
 	__u32 *record = bpf_map_lookup_elem(&bysys_owners, &key);
+	union element *element;
+	__u32 index;
 
 	if (!record)
 		return;
-	free_record(*record);
+	index = *record;
+	element = index ? bpf_map_lookup_elem(&bysys_cells, &index) : NULL;
+	/* A thread that has ended after the leader may not have left its CPU yet: then the next task at the address does this. */
+	if (element && element->process.running && are_switches_told())
+		return;
+	free_record(index);
 	/* The element stays if the map is locked by whom we have interrupted (kernel/bpf/hashtab.c, htab_lock_bucket). */
 	*record = 0;
 	bpf_map_delete_elem(&bysys_owners, &key);

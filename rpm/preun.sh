@@ -6,15 +6,15 @@ if [ "$1" -eq 0 ]; then
         # A program that does not work must not leave the entry behind.
         library='/usr/lib64/libbysyscall\.so'
         if [ -f /etc/ld.so.preload ] && grep -q "$library" /etc/ld.so.preload; then
-            cp -p /etc/ld.so.preload /etc/ld.so.preload.bysyscall &&
+            cp -a /etc/ld.so.preload /etc/ld.so.preload.bysyscall &&
                 sed -e :next -e "s,\(^\|[[:blank:]:]\)$library\([[:blank:]:]\|\$\),\1\2," -e tnext /etc/ld.so.preload >/etc/ld.so.preload.bysyscall &&
                 sync /etc/ld.so.preload.bysyscall &&
                 mv -f /etc/ld.so.preload.bysyscall /etc/ld.so.preload || exit 1
         fi
     }
     systemctl --no-reload disable --now bysyscall.service >/dev/null 2>&1 || :
-    # One that was started by hand.
-    if [ -e /run/bysyscall ]; then
+    # One that was started by hand; but what a chroot or a container sees of its host is not its own.
+    if [ -e /run/bysyscall ] && ! systemd-detect-virt --quiet --chroot 2>/dev/null && ! systemd-detect-virt --quiet --container 2>/dev/null; then
         bysyscall stop || exit 1
     fi
 fi

@@ -158,7 +158,7 @@ fn run_becomes_the_command() -> Result<()> {
     let said =
         succeed(loader(&["run", "sh", "-c", "echo $LD_PRELOAD"]).env("LD_PRELOAD", &existing))?;
     ensure!(said.trim() == format!("{}:{}", existing.display(), library().display()), "{said}");
-    says(&mut loader(&["run", "/no/such/command"]), 1, "/no/such/command")?;
+    says(&mut loader(&["run", "/no/such/command"]), 127, "/no/such/command")?;
     let mut as_user = as_nobody(loader(&["run", "--log", "info"]));
     says(as_user.arg(path("getpid")).arg("2"), 0, "getpid: bypassed 2 times").map(drop)
 }
@@ -173,7 +173,9 @@ fn run_needs_the_library() -> Result<()> {
         "/run/alone/libbysyscall.so",
     );
     fs::remove_dir_all(alone)?;
-    result.map(drop)
+    result?;
+    says(&mut loader(&["run", "no-such-command"]), 127, "cannot run no-such-command")?;
+    says(&mut loader(&["run", "/etc/passwd"]), 126, "cannot run /etc/passwd").map(drop)
 }
 
 fn needs_privileges() -> Result<()> {

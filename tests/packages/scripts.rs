@@ -46,8 +46,10 @@ fn pretend(remains: bool, disable_works: bool) -> Result<()> {
             u8::from(!disable_works)
         ),
     )?;
-    // Where the tests run may be a container, which is taken for a chroot.
-    write_program(&Path::new(DIR).join("ischroot"), "#!/bin/sh\nexit 1\n")?;
+    // Where the tests run may be a container.
+    for asked in ["ischroot", "systemd-detect-virt"] {
+        write_program(&Path::new(DIR).join(asked), "#!/bin/sh\nexit 1\n")?;
+    }
     fs::write(LOG, "")?;
     Ok(())
 }
@@ -104,7 +106,10 @@ fn removing_disables_first() -> Result<()> {
     expect("prerm", &["deconfigure", "in-favour", "other", "1"], &calls[..2])?;
     fs::create_dir("/run/bysyscall")?;
     let called = run("prerm", &["remove"]);
+    write_program(&Path::new(DIR).join("systemd-detect-virt"), "#!/bin/sh\nexit 0\n")?;
+    let in_container = run("prerm", &["remove"]);
     fs::remove_dir("/run/bysyscall")?;
+    ensure!(in_container? == calls, "in a container");
     let called = called?;
     ensure!(called.last().is_some_and(|call| call == calls[2]), "{called:#?}");
     ensure!(called.iter().any(|call| call == "bysyscall stop"), "started by hand: {called:#?}");

@@ -21,7 +21,7 @@ use crate::enable::{Disable, Enable, Probed};
     version,
     propagate_version = true,
     arg_required_else_help = true,
-    after_help = "Exit codes: 0 done; 1 failed; 2 bad usage; 3 status: not running."
+    after_help = "Exit codes: 0 done; 1 failed; 2 bad usage; 3 status: not running; 126, 127 run: no such command; 130 interrupted."
 )]
 pub struct Cli {
     /// Log to syslog as well, also from a terminal

@@ -66,7 +66,13 @@ fn execute(command: Command) -> Result<ExitCode> {
             completions::print(shell, command.as_deref().unwrap_or("bysyscall"))?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Run { log, command } => match run::run(&command, log.map(cli::LogLevel::name))? {},
+        Command::Run { log, command } => match run::run(&command, log.map(cli::LogLevel::name)) {
+            Ok(never) => match never {},
+            Err(error) => {
+                log::error!("{error:#}");
+                Ok(ExitCode::from(run::exit_code(&error)))
+            }
+        },
         Command::Enable(asked) => done(enable::enable(&asked).context("cannot enable")),
         Command::Disable(asked) => done(enable::disable(&asked).context("cannot disable")),
         Command::Probe { what, library } => done(enable::run_probed(what, &library)),

@@ -50,6 +50,11 @@ pub fn lock_file() -> &'static Path {
     Path::new("/run/bysyscall.lock")
 }
 
+/// Held while what loads the library is changed; only root can open it.
+pub fn enabling_lock_file() -> &'static Path {
+    Path::new("/run/bysyscall-enable.lock")
+}
+
 /// The file in [`hold_dir`] that processes map, named as the library names it.
 pub fn hold_file(generation: u64) -> String {
     format!("{generation:016x}")

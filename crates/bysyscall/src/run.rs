@@ -2,6 +2,7 @@
 //! `bysyscall run`: a command with the library preloaded.
 
 use std::ffi::{OsStr, OsString};
+use std::io::{self, ErrorKind};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -26,6 +27,15 @@ pub fn run(command: &[OsString], log: Option<&str>) -> Result<std::convert::Infa
         command.env("BYSYSCALL_LOG", level);
     }
     Err(command.exec()).with_context(|| format!("cannot run {}", program.display()))
+}
+
+/// As env(1) and its like exit: 127 if there is no such command, 126 if it cannot be executed.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    match error.root_cause().downcast_ref::<io::Error>().map(io::Error::kind) {
+        Some(ErrorKind::NotFound) => 127,
+        Some(_) => 126,
+        None => 1,
+    }
 }
 
 fn find_library() -> Result<OsString> {

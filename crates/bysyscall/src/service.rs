@@ -74,7 +74,10 @@ pub fn version_of(service: &Service) -> String {
 
 /// Held while the service is started, stopped or asked, so that two never do it
 /// at once. The file is gone afterwards.
-pub struct Lock(File);
+pub struct Lock {
+    file: File,
+    path: &'static Path,
+}
 
 impl Lock {
     /// Waits for its turn, or until the user asks us to end.
@@ -83,8 +86,16 @@ impl Lock {
     ///
     /// If the lock file cannot be opened or locked, or we are interrupted.
     pub fn take(interrupts: &Interrupts) -> Result<Self> {
+        Self::take_at(paths::lock_file(), interrupts)
+    }
+
+    /// The same by another file, which only root may be able to open.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Lock::take`].
+    pub fn take_at(path: &'static Path, interrupts: &Interrupts) -> Result<Self> {
         const PAUSE: Duration = Duration::from_millis(20);
-        let path = paths::lock_file();
         let name = || format!("cannot lock {}", path.display());
         loop {
             interrupts.check()?;
@@ -101,7 +112,7 @@ impl Lock {
                         file.metadata().is_ok_and(|ours| ours.ino() == now.ino())
                     }) =>
                 {
-                    return Ok(Self(file));
+                    return Ok(Self { file, path });
                 }
                 Ok(()) => {}
                 Err(Errno::WOULDBLOCK) => std::thread::sleep(PAUSE),
@@ -114,8 +125,8 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         // Before the lock goes with the file; a lock file that stays would do no harm.
-        let _ = fs::remove_file(paths::lock_file());
-        let _ = flock(&self.0, FlockOperation::Unlock);
+        let _ = fs::remove_file(self.path);
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 

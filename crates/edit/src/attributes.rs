@@ -23,17 +23,27 @@ pub fn copy(from: &File, stat: &Stat, file: &File) -> Result<()> {
         if [&b"security.ima"[..], b"security.evm"].contains(&name.as_slice()) {
             continue;
         }
-        let mut value = vec![0; 65536];
-        let length = fgetxattr(from, name.as_slice(), value.as_mut_slice())?;
-        fsetxattr(
-            file,
-            name.as_slice(),
-            value.get(..length).unwrap_or_default(),
-            XattrFlags::empty(),
-        )
-        .with_context(|| format!("cannot copy {}", String::from_utf8_lossy(&name)))?;
+        copy_one(from, file, &name)?;
     }
     Ok(())
+}
+
+/// The SELinux label alone, where there is one.
+///
+/// # Errors
+///
+/// If the kernel refuses.
+pub fn copy_label(from: &File, to: &File) -> Result<()> {
+    const LABEL: &[u8] = b"security.selinux";
+    if names(from)?.iter().any(|name| name == LABEL) { copy_one(from, to, LABEL) } else { Ok(()) }
+}
+
+fn copy_one(from: &File, to: &File, name: &[u8]) -> Result<()> {
+    let mut value = vec![0; 65536];
+    let length = fgetxattr(from, name, value.as_mut_slice())?;
+    let value = value.get(..length).unwrap_or_default();
+    fsetxattr(to, name, value, XattrFlags::empty())
+        .with_context(|| format!("cannot copy {}", String::from_utf8_lossy(name)))
 }
 
 fn names(file: &File) -> Result<Vec<Vec<u8>>> {

@@ -4,18 +4,22 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     AtFlags, FileType, FlockOperation, IFlags, Mode, OFlags, Stat, StatVfsMountFlags, fchmod,
-    flock, fstat, fstatvfs, fsync, ioctl_getflags, openat, renameat, unlinkat,
+    flock, fstat, fstatvfs, fsync, ioctl_getflags, openat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
-use crate::attributes;
+use crate::{LIST, attributes};
 
+/// Longer than programs are tried.
+const LOCKED_AT_MOST: Duration = Duration::from_secs(60);
+/// Beside the list.
+const CACHE: &str = "ld.so.cache";
 /// No list that somebody wrote is longer.
 const LONGEST: u64 = 1 << 20;
 
@@ -61,16 +65,22 @@ impl Dir {
     }
 
     /// Waits until nobody else of us changes what is in it. The directory itself is locked, so
-    /// that no lock file is left in an image.
+    /// that no lock file is left in an image. Whoever can open it can lock it.
     ///
     /// # Errors
     ///
-    /// If it cannot be locked, or `check`, which is asked again and again, says so.
+    /// If it cannot be locked for a while, or `check`, which is asked again and again, says so.
     pub fn lock(&self, check: impl Fn() -> Result<()>) -> Result<DirLock> {
         const PAUSE: Duration = Duration::from_millis(20);
         let name = || format!("cannot lock {}", self.path.display());
         let dir = self.dir.try_clone().with_context(name)?;
+        let deadline = Instant::now() + LOCKED_AT_MOST;
         loop {
+            ensure!(
+                Instant::now() < deadline,
+                "{} stays locked; see by whom: fuser -v {0}",
+                self.path.display()
+            );
             check()?;
             match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(DirLock(dir)),
@@ -169,7 +179,12 @@ impl Dir {
     ///
     /// If it cannot be removed.
     pub fn remove_remains(&self, name: &str) -> Result<bool> {
-        self.unlink(&temporary(name))
+        let temporary = temporary(name);
+        // On a read-only file system what is not there cannot be removed either.
+        if matches!(statat(&self.dir, &temporary, AtFlags::SYMLINK_NOFOLLOW), Err(Errno::NOENT)) {
+            return Ok(false);
+        }
+        self.unlink(&temporary)
     }
 
     /// Removes a file; tells whether it was there.
@@ -214,9 +229,23 @@ impl Prepared<'_> {
         file.write_all(content)?;
         match like {
             Some(original) => attributes::copy(&original.file, &original.stat, &file)?,
-            None => fchmod(&file, Mode::from_raw_mode(0o644))?,
+            None => {
+                fchmod(&file, Mode::from_raw_mode(0o644))?;
+                if self.name == LIST {
+                    self.label_as_cache(&file)?;
+                }
+            }
         }
         Ok(file.sync_all()?)
+    }
+
+    /// SELinux policies give the list the label of ld.so's cache, and not that of its directory.
+    fn label_as_cache(&self, file: &File) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match openat(&self.dir.dir, CACHE, flags, Mode::empty()) {
+            Ok(cache) => attributes::copy_label(&File::from(cache), file),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Puts the file in its place, for good.

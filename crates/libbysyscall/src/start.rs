@@ -5,6 +5,7 @@ use core::ffi::{CStr, c_char, c_int};
 use core::sync::atomic::Ordering::Relaxed;
 
 use bysyscall_abi as abi;
+use bysyscall_abi::arch::Cpu;
 use bysyscall_abi::{Cell, Header, Process, Record, WRAPPERS};
 
 use crate::sys::{Errno, File, find_variable, is_glibc, is_secure_execution, stack_top, unmap};
@@ -42,11 +43,25 @@ extern "C" fn constructor(_: c_int, _: *const *const c_char, environment: *const
     match connect() {
         Ok(service) => {
             state::OWN_ID.store(service.flags & abi::RECORD_OWN_ID != 0, Relaxed);
-            let by_lsl = by_lsl || service.flags & abi::RECORD_RDPID == 0;
+            let by_lsl = by_lsl || service.flags & abi::RECORD_RDPID == 0 || !rdpid_is_right_here();
             answer_from(service.cells, wanted, by_lsl);
         }
         Err(failure) => log::not_bypassing(failure.what, failure.errno),
     }
+}
+
+/// Whether `rdpid` tells the CPU on which we are. The service has looked on all of them, but a hypervisor may
+/// have lost what it reads since (`MSR_TSC_AUX`), as when it brought the machine back from a snapshot.
+fn rdpid_is_right_here() -> bool {
+    const ATTEMPTS: u32 = 4;
+    for _ in 0..ATTEMPTS {
+        let before = Cpu::by_lsl().number();
+        let told = Cpu::by_rdpid().number();
+        if Cpu::by_lsl().number() == before {
+            return told == before;
+        }
+    }
+    false
 }
 
 /// Lets the wrappers in `wanted` answer from the cells.

@@ -18,6 +18,10 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("enabling::a_file_that_we_made_goes", a_file_that_we_made_goes),
         trial("enabling::all_else_of_the_file_stays", all_else_of_the_file_stays),
+        trial(
+            "enabling::a_new_list_has_the_label_of_the_cache",
+            a_new_list_has_the_label_of_the_cache,
+        ),
         trial("enabling::edits_in_between_stay", edits_in_between_stay),
         trial("enabling::other_spellings_are_ours", other_spellings_are_ours),
         trial("enabling::a_dry_run_changes_nothing", a_dry_run_changes_nothing),
@@ -70,6 +74,18 @@ fn all_else_of_the_file_stays() -> Result<()> {
         ensure!(image.read(PRELOAD)? == content.as_bytes(), "{content:?} does not come back");
     }
     Ok(())
+}
+
+fn a_new_list_has_the_label_of_the_cache() -> Result<()> {
+    let image = Image::new("image")?;
+    let cache = "etc/ld.so.cache";
+    image.write(cache, "")?;
+    setxattr(image.path(cache), "security.selinux", b"a:b:cache:s0\0", XattrFlags::empty())?;
+    image.succeed(ENABLE, "enabled in")?;
+    let mut label = [0; 64];
+    let length = getxattr(image.path(PRELOAD), "security.selinux", &mut label[..])?;
+    ensure!(&label[..length] == b"a:b:cache:s0\0", "the label");
+    image.succeed(DISABLE, "disabled in").map(drop)
 }
 
 fn edits_in_between_stay() -> Result<()> {

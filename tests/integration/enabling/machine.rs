@@ -10,15 +10,19 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use bysyscall_edit::preload;
+use bysyscall_tests::patience;
 use bysyscall_tests::process::{output, succeed, text};
 use libtest_mimic::Trial;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use rustix::process::Signal;
 
 use super::image::ENTRY;
 use crate::fixture::{
     as_nobody, library, loader, path, plain, says, send, spawn, start, status, stop, trial,
+    wait_until,
 };
 
 const PRELOAD: &str = "/etc/ld.so.preload";
@@ -30,6 +34,7 @@ pub fn trials() -> Vec<Trial> {
         trial("enabling::all_programs_bypass", all_programs_bypass),
         trial("enabling::needs_the_service", needs_the_service),
         trial("enabling::rolls_back", rolls_back),
+        trial("enabling::waits_for_no_user", waits_for_no_user),
         trial("enabling::refuses_what_breaks_programs", refuses_what_breaks_programs),
         trial("enabling::noise_of_others_is_no_obstacle", noise_of_others_is_no_obstacle),
         trial("enabling::interrupted_leaves_old_or_new", interrupted_leaves_old_or_new),
@@ -205,5 +210,25 @@ fn lists_are_read_as_ld_so_reads_them() -> Result<()> {
             preload::entries(&content).into_iter().map(|range| text(&content[range])).collect();
         ensure!(tried == read, "{:?}: ld.so tries {tried:?}, not {read:?}", text(&content));
     }
+    Ok(())
+}
+
+/// Anyone can lock a directory that he can read.
+fn waits_for_no_user() -> Result<()> {
+    let _machine = Machine::new()?;
+    let mut lock = Command::new("flock");
+    lock.args(["--no-fork", "/etc", "sleep", "1000"]);
+    let mut holder = spawn(as_nobody(lock))?;
+    let etc = fs::File::open("/etc")?;
+    wait_until("/etc is locked", || {
+        Ok(flock(&etc, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
+            || flock(&etc, FlockOperation::Unlock).is_err())
+    })?;
+    let begin = Instant::now();
+    let result = succeed(&mut loader(DISABLE));
+    holder.kill()?;
+    holder.wait()?;
+    result?;
+    ensure!(begin.elapsed() < patience::seconds(10), "has waited for {:?}", begin.elapsed());
     Ok(())
 }

@@ -182,7 +182,10 @@ fn refuses_a_read_only_etc() -> Result<()> {
     let image = Image::new("image")?;
     let etc = image.path("etc").display().to_string();
     image.write(PRELOAD, "/a.so\n")?;
-    mounted(&image, &["--bind", "-o", "ro", &etc], || image.refuse(ENABLE, "read-only"))?;
+    mounted(&image, &["--bind", "-o", "ro", &etc], || {
+        image.succeed(&["disable", "--global"], "is not enabled")?;
+        image.refuse(ENABLE, "read-only")
+    })?;
     image.succeed(ENABLE, "enabled in")?;
     mounted(&image, &["--bind", "-o", "ro", &etc], || {
         image.refuse(&["disable", "--global"], "ead-only")

@@ -23,6 +23,13 @@ pub fn trials() -> Vec<Trial> {
         trial("enabling::what_others_add_to_a_drop_in_stays", what_others_add_to_a_drop_in_stays),
         trial("enabling::services_that_cannot_be_are_refused", services_that_cannot_be_are_refused),
         trial("enabling::a_user_is_a_service", a_user_is_a_service),
+        trial(
+            "enabling::what_others_add_survives_another_time",
+            what_others_add_survives_another_time,
+        ),
+        trial("enabling::units_become_aliases", units_become_aliases),
+        trial("enabling::an_alias_keeps_its_instance", an_alias_keeps_its_instance),
+        trial("enabling::what_is_no_directory_is_no_obstacle", what_is_no_directory_is_no_obstacle),
     ]
 }
 
@@ -136,4 +143,58 @@ fn a_user_is_a_service() -> Result<()> {
     image.succeed(&["disable", "--user", "1007"], "disabled for user@1007.service")?;
     ensure!(!image.path(path).exists(), "it is still there");
     Ok(())
+}
+
+fn what_others_add_survives_another_time() -> Result<()> {
+    let image = image()?;
+    image.succeed(ENABLE, "enabled for")?;
+    let ours = String::from_utf8(image.read(DROP_IN)?)?;
+    image.write(DROP_IN, format!("{ours}Nice=5\n"))?;
+    image.succeed(ENABLE, "enabled already")?;
+    image.write(UNIT, "[Service]\nEnvironment=LD_PRELOAD=/c.so\n")?;
+    image.succeed(ENABLE, "enabled for")?;
+    let text = String::from_utf8(image.read(DROP_IN)?)?;
+    ensure!(text.ends_with(&format!("Environment=LD_PRELOAD=/c.so:{ENTRY}\nNice=5\n")), "{text}");
+    image.write(DROP_IN, text + "Environment=LD_PRELOAD=/d.so\n")?;
+    image.refuse(ENABLE, "LD_PRELOAD of somebody else")?;
+    image.succeed(DISABLE, "disabled for")?;
+    let rest = String::from_utf8(image.read(DROP_IN)?)?;
+    ensure!(rest == "[Service]\nNice=5\nEnvironment=LD_PRELOAD=/d.so\n", "{rest}");
+    Ok(())
+}
+
+/// What was enabled for a unit can be undone when its name has become another one's.
+fn units_become_aliases() -> Result<()> {
+    for disable in [DISABLE, &["disable", "--everything"]] {
+        let image = image()?;
+        image.write("usr/lib/systemd/system/y.service", "[Service]\nExecStart=/bin/true\n")?;
+        image.succeed(&["enable", "--service", "x"], "enabled for x.service")?;
+        fs::remove_file(image.path(UNIT))?;
+        symlink("y.service", image.path(UNIT))?;
+        image.succeed(disable, "disabled for x.service")?;
+        ensure!(!image.path(DROP_IN).exists(), "{disable:?}: it is still there");
+    }
+    Ok(())
+}
+
+/// As Debian's `autovt@.service` is one of `getty@.service`.
+fn an_alias_keeps_its_instance() -> Result<()> {
+    let image = image()?;
+    image.write("usr/lib/systemd/system/getty@.service", "[Service]\nExecStart=/bin/true\n")?;
+    symlink("getty@.service", image.path("usr/lib/systemd/system/autovt@.service"))?;
+    image.succeed(&["enable", "--service", "autovt@tty1"], "enabled for getty@tty1.service")?;
+    let said = image.succeed(&["enable", "--service", "autovt@"], "enabled for getty@.service")?;
+    ensure!(!said.contains("systemctl restart getty@.service"), "{said}");
+    image.succeed(&["disable", "--service", "autovt@tty1"], "disabled for getty@tty1.service")?;
+    image.succeed(&["disable", "--everything"], "disabled for getty@.service").map(drop)
+}
+
+/// Administrators put such things where a directory would be.
+fn what_is_no_directory_is_no_obstacle() -> Result<()> {
+    let image = image()?;
+    image.succeed(ENABLE, "enabled for")?;
+    symlink("/dev/null", image.path("etc/systemd/system/a.service.d"))?;
+    symlink("b.service.d", image.path("etc/systemd/system/b.service.d"))?;
+    image.write("etc/systemd/system/c.service.d", "")?;
+    image.succeed(&["disable", "--everything"], "disabled for x.service").map(drop)
 }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::fs::{AtFlags, unlinkat};
 
 use super::root::Root;
@@ -70,6 +70,8 @@ struct Planned {
     unit: String,
     name: &'static str,
     text: String,
+    /// What is there in its place, with what others have added.
+    old: Option<Vec<u8>>,
 }
 
 /// Adds a drop-in to each of the units; all or none.
@@ -90,7 +92,7 @@ pub fn enable(
     if dry_run {
         return planned.iter().try_for_each(|planned| {
             let path = DropIn { unit: planned.unit.clone(), name: planned.name }.path();
-            let old = root.read(&path)?.unwrap_or_default();
+            let old = planned.old.clone().unwrap_or_default();
             diff::print(&root.shown(&path).display().to_string(), &old, planned.text.as_bytes())
         });
     }
@@ -98,21 +100,33 @@ pub fn enable(
     let mut write_all = || {
         for planned in &planned {
             interrupts.check()?;
-            write(root, planned)?;
-            written.push(&planned.unit);
+            write(root, planned, planned.text.as_bytes())?;
+            written.push(planned);
         }
         if planned.is_empty() { Ok(()) } else { reload(root) }
     };
     if let Err(error) = write_all() {
-        for unit in written {
-            remove(root, unit).with_context(|| format!("{error:#}; and it cannot be undone"))?;
+        for planned in written {
+            let undone = match &planned.old {
+                Some(old) => write(root, planned, old),
+                None => remove(root, &planned.unit).map(drop),
+            };
+            undone.with_context(|| format!("{error:#}; and it cannot be undone"))?;
         }
         return Err(error);
     }
     for planned in &planned {
-        log::info!("enabled for {}; it takes effect with: systemctl restart {0}", planned.unit);
+        log::info!("enabled for {}; it takes effect {}", planned.unit, when(&planned.unit));
     }
     Ok(())
+}
+
+/// When what was changed takes effect.
+fn when(unit: &str) -> String {
+    if unit.ends_with("@.service") {
+        return "in each instance that is started anew".to_owned();
+    }
+    format!("with: systemctl restart {unit}")
 }
 
 /// Nothing if it is enabled already.
@@ -142,25 +156,32 @@ fn plan(root: &Root, given: &str, option: &str) -> Result<Option<Planned>> {
     }
     let others: Vec<&str> = units::entries(&value).collect();
     let text = units::drop_in(option, &others, &library);
-    let is_effective = |name: &&&str| {
-        let value = unit.said(Some((name, &text))).value.unwrap_or_default();
+    let is_effective = |name: &str, text: &str| {
+        let value = unit.said(Some((name, text))).value.unwrap_or_default();
         units::entries(&value).any(is_ours)
     };
-    let Some(&name) = NAMES.iter().find(is_effective) else {
+    let Some(&name) = NAMES.iter().find(|name| is_effective(name, &text)) else {
         bail!("a drop-in of {0} takes LD_PRELOAD back; see: systemctl cat {0}", unit.name);
     };
     let existing = find_of(root, &unit.name)?;
-    if let [drop_in] = existing.as_slice()
-        && drop_in.name == name
-        && root.read(&drop_in.path())?.is_some_and(|content| content == text.as_bytes())
-    {
+    let old = match existing.iter().find(|drop_in| drop_in.name == name) {
+        Some(drop_in) => root.read(&drop_in.path())?,
+        None => None,
+    };
+    let text = text + &old.as_deref().and_then(|old| added(root, old)).unwrap_or_default();
+    ensure!(
+        is_effective(name, &text),
+        "{} has an LD_PRELOAD of somebody else; add {library} to it there",
+        root.shown(&DropIn { unit: unit.name.clone(), name }.path()).display()
+    );
+    if existing.len() == 1 && old.as_deref() == Some(text.as_bytes()) {
         log::info!("enabled already for {}", unit.name);
         return Ok(None);
     }
-    Ok(Some(Planned { unit: unit.name, name, text }))
+    Ok(Some(Planned { unit: unit.name, name, text, old }))
 }
 
-fn write(root: &Root, planned: &Planned) -> Result<()> {
+fn write(root: &Root, planned: &Planned, text: &[u8]) -> Result<()> {
     let path = DropIn::dir(&planned.unit);
     let dir = root.make_dir(&path)?;
     dir.check_writable()?;
@@ -172,9 +193,8 @@ fn write(root: &Root, planned: &Planned) -> Result<()> {
             dir.shown(planned.name)
         );
     }
-    let result = dir
-        .prepare(planned.name, existing.as_ref(), planned.text.as_bytes())
-        .and_then(|prepared| prepared.commit());
+    let result =
+        dir.prepare(planned.name, existing.as_ref(), text).and_then(|prepared| prepared.commit());
     if result.is_err() {
         remove_if_empty(root, &planned.unit)?;
     }
@@ -187,23 +207,39 @@ fn write(root: &Root, planned: &Planned) -> Result<()> {
 ///
 /// If one cannot be removed; the others are.
 pub fn disable(root: &Root, asked: &[String], dry_run: bool) -> Result<()> {
+    let mut names = Vec::new();
+    for given in asked {
+        let literal = units::service_name(given).map_err(|error| anyhow!(error))?;
+        // The unit itself may be gone, or may have become an alias since.
+        let unit = Unit::find(root, given).map_or_else(|_| literal.clone(), |unit| unit.name);
+        let is_literal = literal != unit && !find_of(root, &literal)?.is_empty();
+        if !is_literal || !find_of(root, &unit)?.is_empty() {
+            names.push(unit);
+        }
+        if is_literal {
+            names.push(literal);
+        }
+    }
+    disable_found(root, &names, dry_run)
+}
+
+/// The same of units that are called as the directories of their drop-ins are.
+///
+/// # Errors
+///
+/// As of [`disable`].
+pub fn disable_found(root: &Root, units: &[String], dry_run: bool) -> Result<()> {
     let mut failed = Ok(());
     let mut is_changed = false;
-    for given in asked {
-        // The unit itself may be gone.
-        let unit = Unit::find(root, given).map(|unit| unit.name);
-        let unit = match unit.or_else(|_| units::service_name(given)) {
-            Ok(unit) => unit,
-            Err(error) => bail!(error),
-        };
+    for unit in units {
         if dry_run {
-            show_removal(root, &unit)?;
+            show_removal(root, unit)?;
             continue;
         }
-        match remove(root, &unit) {
+        match remove(root, unit) {
             Ok(true) => {
                 is_changed = true;
-                log::info!("disabled for {unit}; it takes effect with: systemctl restart {unit}");
+                log::info!("disabled for {unit}; it takes effect {}", when(unit));
             }
             Ok(false) => log::info!("is not enabled for {unit}"),
             Err(error) => failed = Err(error),
@@ -250,8 +286,21 @@ fn remove_one(root: &Root, dir: &Dir, drop_in: &DropIn) -> Result<()> {
 
 fn rest(root: &Root, unit: &str, content: &[u8]) -> Option<String> {
     let value = Unit::find(root, unit).ok().and_then(|unit| unit.said(None).value);
-    let value = value.unwrap_or_default();
-    let others: Vec<&str> = units::entries(&value).collect();
+    rest_beside(root, &value.unwrap_or_default(), content)
+}
+
+/// What others have added, to be written after what is ours. The unit may have preloaded other
+/// libraries when we copied them, so all of a list with ours in it counts as ours.
+fn added(root: &Root, content: &[u8]) -> Option<String> {
+    let written = units::said([&*String::from_utf8_lossy(content)]).value.unwrap_or_default();
+    let has_ours = units::entries(&written).any(|entry| library::is_ours(root, entry.as_bytes()));
+    let rest = rest_beside(root, if has_ours { &written } else { "" }, content)?;
+    Some(rest.strip_prefix("[Service]\n").map(str::to_owned).unwrap_or(rest))
+}
+
+/// What is left of a drop-in of ours beside what `value` has and we have copied.
+fn rest_beside(root: &Root, value: &str, content: &[u8]) -> Option<String> {
+    let others: Vec<&str> = units::entries(value).collect();
     units::added_by_others(&String::from_utf8_lossy(content), &others, |entry| {
         library::is_ours(root, entry.as_bytes())
     })

@@ -13,7 +13,7 @@ use crate::paths;
 use crate::service::{self, Interrupts, Lock, State};
 use bysyscall_edit::{Dir, LIST, Original, preload};
 
-const ETC: &str = "/etc";
+pub(super) const ETC: &str = "/etc";
 /// What ld.so reads.
 pub const FILE: &str = "/etc/ld.so.preload";
 /// The loaders of programs that cannot load a 64-bit library, where distributions have them.
@@ -42,7 +42,6 @@ pub fn is_enabled(root: &Root) -> Result<bool> {
 /// Then the file is as it was.
 pub fn enable(root: &Root, dry_run: bool, interrupts: &Interrupts) -> Result<()> {
     let etc = root.dir(Path::new(ETC))?.context("there is no /etc")?;
-    let _lock = etc.lock(|| interrupts.check())?;
     let original = etc.read(LIST, true)?;
     if is_enabled(root)? {
         log::info!("enabled already in {}", etc.shown(LIST));
@@ -67,16 +66,16 @@ pub fn enable(root: &Root, dry_run: bool, interrupts: &Interrupts) -> Result<()>
     let prepared = etc.prepare(LIST, original.as_ref(), &new)?;
     state::remember(root, original.as_ref())?;
     interrupts.check()?;
-    prepared.commit()?;
-    if root.is_machine()
-        && let Err(error) = probes.run_by_system()
-    {
+    let committed = prepared.commit();
+    let tried =
+        if root.is_machine() { committed.and_then(|()| probes.run_by_system()) } else { committed };
+    if let Err(error) = tried {
         undo(root, &etc).with_context(|| {
             format!(
                 "{error:#}; and it cannot be undone. Do it now, from this shell: bysyscall-rescue"
             )
         })?;
-        return Err(error.context("undone, as programs no longer ran as before"));
+        return Err(error.context("undone, as it did not go well"));
     }
     log::info!("enabled in {}: programs that start now load the library", etc.shown(LIST));
     if !root.is_machine() {
@@ -124,9 +123,8 @@ fn warn_of_others(root: &Root) {
 /// # Errors
 ///
 /// Then the file is as it was.
-pub fn disable(root: &Root, dry_run: bool, interrupts: &Interrupts) -> Result<()> {
+pub fn disable(root: &Root, dry_run: bool) -> Result<()> {
     let Some(etc) = root.dir(Path::new(ETC))? else { return Ok(()) };
-    let _lock = etc.lock(|| interrupts.check())?;
     if dry_run {
         let content = root.read(Path::new(FILE))?.unwrap_or_default();
         let new = without_entries(root, &content).unwrap_or_else(|| content.clone());
@@ -144,7 +142,7 @@ fn without_entries(root: &Root, content: &[u8]) -> Option<Vec<u8>> {
     preload::without_entries(content, |entry| library::is_ours(root, entry))
 }
 
-/// Tells whether there was something to undo; the caller holds the lock.
+/// Tells whether there was something to undo.
 fn undo(root: &Root, etc: &Dir) -> Result<bool> {
     etc.remove_remains(LIST)?;
     let was_enabled = is_enabled(root)?;

@@ -20,11 +20,14 @@ mod unit_syntax;
 mod units;
 
 use std::ffi::OsString;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::service::Interrupts;
+use crate::paths;
+use crate::service::{Interrupts, Lock};
+use bysyscall_edit::DirLock;
 use root::Root;
 
 pub use options::{Disable, Enable};
@@ -42,9 +45,42 @@ pub fn command_line(mut arguments: impl Iterator<Item = OsString>) -> Vec<OsStri
     }
 }
 
-fn begin(root: Option<&Path>) -> Result<(Root, Interrupts)> {
+/// Held while files are changed, so that two never do it at once.
+enum Held {
+    Machine {
+        _lock: Lock,
+    },
+    Image {
+        _lock: DirLock,
+    },
+    /// Where nothing can be locked.
+    Nothing,
+}
+
+fn begin(root: Option<&Path>) -> Result<(Root, Interrupts, Held)> {
     ensure!(rustix::process::geteuid().is_root(), "only root can change which programs load it");
-    Ok((Root::open(root)?, Interrupts::catch()?))
+    let (root, interrupts) = (Root::open(root)?, Interrupts::catch()?);
+    let held = hold(&root, &interrupts)?;
+    Ok((root, interrupts, held))
+}
+
+fn hold(root: &Root, interrupts: &Interrupts) -> Result<Held> {
+    if !root.is_machine() {
+        let Some(etc) = root.dir(Path::new(global::ETC))? else { return Ok(Held::Nothing) };
+        return Ok(Held::Image { _lock: etc.lock(|| interrupts.check())? });
+    }
+    match Lock::take_at(paths::enabling_lock_file(), interrupts) {
+        Ok(lock) => Ok(Held::Machine { _lock: lock }),
+        // A tree without /run, in which something is removed.
+        Err(error)
+            if error.root_cause().downcast_ref::<io::Error>().is_some_and(|error| {
+                [ErrorKind::NotFound, ErrorKind::ReadOnlyFilesystem].contains(&error.kind())
+            }) =>
+        {
+            Ok(Held::Nothing)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Has programs load the library.
@@ -53,7 +89,7 @@ fn begin(root: Option<&Path>) -> Result<(Root, Interrupts)> {
 ///
 /// Then nothing was changed.
 pub fn enable(asked: &Enable) -> Result<()> {
-    let (root, interrupts) = begin(asked.how.root.as_deref())?;
+    let (root, interrupts, _held) = begin(asked.how.root.as_deref())?;
     let dry_run = asked.how.dry_run;
     if asked.place.global {
         return global::enable(&root, dry_run, &interrupts);
@@ -76,13 +112,13 @@ pub fn enable(asked: &Enable) -> Result<()> {
 ///
 /// Says what could not be undone; the rest was.
 pub fn disable(asked: &Disable) -> Result<()> {
-    let (root, interrupts) = begin(asked.how.root.as_deref())?;
+    let (root, _interrupts, _held) = begin(asked.how.root.as_deref())?;
     let dry_run = asked.how.dry_run;
     if asked.everything {
-        return disable_everything(&root, dry_run, &interrupts);
+        return disable_everything(&root, dry_run);
     }
     if asked.place.global {
-        return global::disable(&root, dry_run, &interrupts);
+        return global::disable(&root, dry_run);
     }
     let mut units = asked.place.service.clone();
     if let Some(user) = &asked.place.user {
@@ -91,11 +127,13 @@ pub fn disable(asked: &Disable) -> Result<()> {
     dropins::disable(&root, &units, dry_run)
 }
 
-fn disable_everything(root: &Root, dry_run: bool, interrupts: &Interrupts) -> Result<()> {
-    let global = global::disable(root, dry_run, interrupts);
+fn disable_everything(root: &Root, dry_run: bool) -> Result<()> {
+    let global = global::disable(root, dry_run);
     let units = dropins::find(root).and_then(|found| {
-        let units: Vec<String> = found.into_iter().map(|drop_in| drop_in.unit).collect();
-        dropins::disable(root, &units, dry_run)
+        // As they lie there: what was a unit then may be an alias of another one now.
+        let mut units: Vec<String> = found.into_iter().map(|drop_in| drop_in.unit).collect();
+        units.dedup();
+        dropins::disable_found(root, &units, dry_run)
     });
     global.and(units)?;
     if dry_run { Ok(()) } else { state::forget_all(root).context("cannot forget what was there") }

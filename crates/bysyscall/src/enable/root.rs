@@ -13,6 +13,9 @@ use rustix::io::Errno;
 
 use bysyscall_edit::Dir;
 
+/// How often a path is looked up again.
+const ATTEMPTS: usize = 1000;
+
 /// A directory that is `/` to all paths, also to what symbolic links in it say.
 pub struct Root {
     dir: OwnedFd,
@@ -60,12 +63,17 @@ impl Root {
             path => path,
         };
         let flags = flags | OFlags::CLOEXEC;
-        match openat2(&self.dir, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
-            // Old kernels, and filters of containers, which refuse what they do not know.
-            Err(Errno::NOSYS | Errno::PERM) if self.is_machine() => {
-                openat(CWD, Path::new("/").join(path), flags, Mode::empty())
+        let mut attempts = 0..ATTEMPTS;
+        loop {
+            match openat2(&self.dir, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+                // Something was renamed somewhere while the kernel followed a `..` (openat2(2)).
+                Err(Errno::AGAIN) if attempts.next().is_some() => {}
+                // Old kernels, and filters of containers, which refuse what they do not know.
+                Err(Errno::NOSYS | Errno::PERM) if self.is_machine() => {
+                    return openat(CWD, Path::new("/").join(path), flags, Mode::empty());
+                }
+                result => return result,
             }
-            result => result,
         }
     }
 
@@ -77,7 +85,7 @@ impl Root {
     pub fn dir(&self, path: &Path) -> Result<Option<Dir>> {
         match self.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY) {
             Ok(dir) => Ok(Some(Dir::new(dir, self.shown(path)))),
-            Err(Errno::NOENT) => Ok(None),
+            Err(error) if leads_nowhere(error) => Ok(None),
             Err(error) => {
                 Err(error).with_context(|| format!("cannot open {}", self.shown(path).display()))
             }
@@ -117,7 +125,7 @@ impl Root {
         let name = || format!("cannot read {}", self.shown(path).display());
         let file = match self.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK) {
             Ok(file) => file,
-            Err(Errno::NOENT) => return Ok(None),
+            Err(error) if leads_nowhere(error) => return Ok(None),
             Err(error) => return Err(error).with_context(name),
         };
         let mut content = Vec::new();
@@ -138,4 +146,9 @@ impl Root {
         let target = rustix::fs::readlinkat(link, "", Vec::new()).ok()?;
         Some(PathBuf::from(std::ffi::OsStr::from_bytes(target.as_bytes())))
     }
+}
+
+/// Whether there is nothing at a path: also where a file or a link to itself stands in a directory's place.
+fn leads_nowhere(error: Errno) -> bool {
+    matches!(error, Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
 }

@@ -57,7 +57,7 @@ impl Unit {
                     bail!("{name} is masked; unmask it first: systemctl unmask {name}")
                 }
                 Some(target) if is_alias(&name, target) => {
-                    name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    name = alias_of(&name, target);
                 }
                 _ => return Self::read(root, name, &path),
             }
@@ -112,6 +112,16 @@ fn is_alias(name: &str, target: &Path) -> bool {
     let template = name.split_once('@').map(|(stem, _)| format!("{stem}@.service"));
     let target = target.file_name().and_then(|target| target.to_str()).unwrap_or_default();
     target.ends_with(".service") && target != name && Some(target) != template.as_deref()
+}
+
+/// What a unit is called by the link that it is an alias by: of a template, the same instance.
+fn alias_of(name: &str, target: &Path) -> String {
+    let target = target.file_name().unwrap_or_default().to_string_lossy();
+    let instance = name.strip_suffix(".service").and_then(|name| name.split_once('@'));
+    match (target.strip_suffix("@.service"), instance) {
+        (Some(template), Some((_, instance))) => format!("{template}@{instance}.service"),
+        _ => target.into_owned(),
+    }
 }
 
 /// Names in a directory of the tree; none if it is not there.
