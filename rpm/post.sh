@@ -8,7 +8,8 @@ elif [ -d /run/systemd/system ]; then
     # another: then it serves nobody who begins now, and this version sees only remains of it.
     if systemctl --quiet is-active bysyscall.service &&
         bysyscall status --json 2>/dev/null | grep -q '"remains": true'; then
-        systemctl restart bysyscall.service >/dev/null 2>&1 || :
+        systemctl restart bysyscall.service >/dev/null 2>&1 ||
+            echo "bysyscall: the service does not start again; see: systemctl status bysyscall" >&2
     fi
 fi
 exit 0

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     AtFlags, FileType, FlockOperation, IFlags, Mode, OFlags, Stat, StatVfsMountFlags, fchmod,
@@ -255,8 +255,13 @@ impl Prepared<'_> {
     /// If the kernel refuses; then nothing was changed.
     pub fn commit(mut self) -> Result<()> {
         let (dir, name) = (&self.dir.dir, self.name.as_str());
-        renameat(dir, &self.temporary, dir, name).with_context(|| {
-            format!("cannot replace {}; nothing was changed", self.dir.shown(name))
+        renameat(dir, &self.temporary, dir, name).map_err(|error| {
+            let shown = self.dir.shown(name);
+            let advice = match error {
+                Errno::BUSY => format!(". Something is mounted on it: umount {shown}"),
+                _ => String::new(),
+            };
+            anyhow!(error).context(format!("cannot replace {shown}; nothing was changed{advice}"))
         })?;
         self.done = true;
         self.dir.sync()

@@ -27,6 +27,7 @@ pub fn trials() -> Vec<Trial> {
         trial("enabling::refuses_garbage", refuses_garbage),
         trial("enabling::refuses_an_immutable_list", refuses_an_immutable_list),
         trial("enabling::refuses_a_read_only_etc", refuses_a_read_only_etc),
+        trial("enabling::refuses_a_list_that_is_a_mount", refuses_a_list_that_is_a_mount),
         trial("enabling::a_full_disk_changes_nothing", a_full_disk_changes_nothing),
     ]
 }
@@ -190,6 +191,17 @@ fn refuses_a_read_only_etc() -> Result<()> {
     mounted(&image, &["--bind", "-o", "ro", &etc], || {
         image.refuse(&["disable", "--global"], "ead-only")
     })
+}
+
+/// As containers have single files.
+fn refuses_a_list_that_is_a_mount() -> Result<()> {
+    let image = Image::new("image")?;
+    let list = image.path(PRELOAD).display().to_string();
+    image.write(PRELOAD, "/a.so\n")?;
+    succeed(Command::new("mount").args(["--bind", &list, &list]))?;
+    let result = image.refuse(ENABLE, "Something is mounted on it");
+    succeed(Command::new("umount").arg(&list))?;
+    result
 }
 
 fn a_full_disk_changes_nothing() -> Result<()> {

@@ -196,5 +196,10 @@ fn what_is_no_directory_is_no_obstacle() -> Result<()> {
     symlink("/dev/null", image.path("etc/systemd/system/a.service.d"))?;
     symlink("b.service.d", image.path("etc/systemd/system/b.service.d"))?;
     image.write("etc/systemd/system/c.service.d", "")?;
-    image.succeed(&["disable", "--everything"], "disabled for x.service").map(drop)
+    // Of a run that was killed.
+    let killed = "etc/systemd/system/y.service.d";
+    image.write(&format!("{killed}/.bysyscall.conf.bysyscall-new"), "")?;
+    image.succeed(&["disable", "--everything"], "disabled for x.service")?;
+    ensure!(!image.path(killed).exists(), "what a killed run has left is there");
+    Ok(())
 }

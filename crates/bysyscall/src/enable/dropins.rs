@@ -44,11 +44,8 @@ impl DropIn {
 /// If one cannot be read.
 pub fn find(root: &Root) -> Result<Vec<DropIn>> {
     let mut found = Vec::new();
-    for dir in names_in(root, Path::new(DIR)) {
-        let Some(unit) = dir.strip_suffix(".d").filter(|unit| unit.ends_with(".service")) else {
-            continue;
-        };
-        found.extend(find_of(root, unit)?);
+    for (_, unit) in dirs(root) {
+        found.extend(find_of(root, &unit)?);
     }
     Ok(found)
 }
@@ -63,6 +60,34 @@ fn find_of(root: &Root, unit: &str) -> Result<Vec<DropIn>> {
         }
     }
     Ok(found)
+}
+
+/// Removes what runs that were killed have left half written.
+///
+/// # Errors
+///
+/// If one cannot be removed.
+pub fn remove_all_remains(root: &Root) -> Result<()> {
+    for (dir, unit) in dirs(root) {
+        let Some(dir) = root.dir(&Path::new(DIR).join(dir))? else { continue };
+        let mut was_there = false;
+        for name in NAMES {
+            was_there |= dir.remove_remains(name)?;
+        }
+        if was_there {
+            remove_if_empty(root, &unit)?;
+        }
+    }
+    Ok(())
+}
+
+/// Directories with drop-ins of services, and whose they are.
+fn dirs(root: &Root) -> Vec<(String, String)> {
+    let names = names_in(root, Path::new(DIR)).into_iter();
+    let unit = |dir: &str| {
+        dir.strip_suffix(".d").filter(|unit| unit.ends_with(".service")).map(str::to_owned)
+    };
+    names.filter_map(|dir| Some((dir.clone(), unit(&dir)?))).collect()
 }
 
 /// A drop-in that is to be written.
@@ -125,6 +150,11 @@ pub fn enable(
 fn when(unit: &str) -> String {
     if unit.ends_with("@.service") {
         return "in each instance that is started anew".to_owned();
+    }
+    if units::uid_of(unit).is_some() {
+        return format!(
+            "when the user logs in anew, or, which ends what the user's manager runs, with: systemctl restart {unit}"
+        );
     }
     format!("with: systemctl restart {unit}")
 }

@@ -14,6 +14,8 @@ use crate::service::{self, Interrupts, Lock, State};
 use bysyscall_edit::{Dir, LIST, Original, preload};
 
 pub(super) const ETC: &str = "/etc";
+/// Said once it is.
+const UNDONE: &str = "undone, as programs no longer ran as before";
 /// What ld.so reads.
 pub const FILE: &str = "/etc/ld.so.preload";
 /// The loaders of programs that cannot load a 64-bit library, where distributions have them.
@@ -55,27 +57,31 @@ pub fn enable(root: &Root, dry_run: bool, interrupts: &Interrupts) -> Result<()>
     let content = original.as_ref().map_or(&b""[..], |original| &original.content);
     let new =
         with_entry(root, content).with_context(|| format!("cannot add to {}", etc.shown(LIST)))?;
+    warn_of_others(root);
     if dry_run {
         return diff::print(&etc.shown(LIST), content, &new);
     }
-    warn_of_others(root);
     let mut probes = Probes::new(&library, interrupts)?;
     if root.is_machine() {
         probes.run_by_environment()?;
     }
     let prepared = etc.prepare(LIST, original.as_ref(), &new)?;
-    state::remember(root, original.as_ref())?;
     interrupts.check()?;
-    let committed = prepared.commit();
-    let tried =
-        if root.is_machine() { committed.and_then(|()| probes.run_by_system()) } else { committed };
+    let remembers = state::is_there(root);
+    let remembered = state::remember(root, original.as_ref());
+    let tried = remembered.and_then(|()| prepared.commit()).and_then(|()| {
+        if root.is_machine() { probes.run_by_system().context(UNDONE) } else { Ok(()) }
+    });
     if let Err(error) = tried {
         undo(root, &etc).with_context(|| {
             format!(
                 "{error:#}; and it cannot be undone. Do it now, from this shell: bysyscall-rescue"
             )
         })?;
-        return Err(error.context("undone, as it did not go well"));
+        if !remembers {
+            state::forget_all(root)?;
+        }
+        return Err(error);
     }
     log::info!("enabled in {}: programs that start now load the library", etc.shown(LIST));
     if !root.is_machine() {

@@ -135,7 +135,8 @@ fn disable_everything(root: &Root, dry_run: bool) -> Result<()> {
         units.dedup();
         dropins::disable_found(root, &units, dry_run)
     });
-    global.and(units)?;
+    let remains = if dry_run { Ok(()) } else { dropins::remove_all_remains(root) };
+    global.and(units).and(remains)?;
     if dry_run { Ok(()) } else { state::forget_all(root).context("cannot forget what was there") }
 }
 

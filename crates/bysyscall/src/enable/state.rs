@@ -30,6 +30,11 @@ pub fn remember(root: &Root, original: Option<&Original>) -> Result<()> {
     }
 }
 
+/// Whether something is remembered.
+pub fn is_there(root: &Root) -> bool {
+    root.stat(Path::new(DIR)).is_some()
+}
+
 /// Whether we have made `ld.so.preload`.
 pub fn is_made(root: &Root) -> bool {
     root.stat(&Path::new(DIR).join(MADE)).is_some()
