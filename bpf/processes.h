@@ -59,9 +59,8 @@ __u32 next_page = 0;
 /* bysyscall_process.incomplete, while a record is written. */
 #define BEING_BEGUN 2
 
-static __always_inline struct bysyscall_process *record_of(const struct mark *mark)
+static __always_inline struct bysyscall_process *record_at(__u32 index)
 {
-	__u32 index = mark->record;
 	union element *element;
 
 	if (index < process_start)
@@ -72,6 +71,11 @@ static __always_inline struct bysyscall_process *record_of(const struct mark *ma
 	/* As in thread_of(). */
 	asm volatile("" : "+r"(element));
 	return &element->process;
+}
+
+static __always_inline struct bysyscall_process *record_of(const struct mark *mark)
+{
+	return record_at(mark->record);
 }
 
 /* A free record of a page: its element, or 0. */
@@ -110,17 +114,15 @@ static __always_inline void give_record_back(struct task_struct *leader)
 {
 	__u64 key = identity(leader);
 	__u32 *record = bpf_map_lookup_elem(&bysys_owners, &key);
-	union element *element;
-	__u32 index;
+	struct bysyscall_process *process;
 
 	if (!record)
 		return;
-	index = *record;
-	element = index ? bpf_map_lookup_elem(&bysys_cells, &index) : NULL;
+	process = record_at(*record);
 	/* A thread that has ended after the leader may not have left its CPU yet: then the next task at the address does this. */
-	if (element && element->process.running && are_switches_told())
+	if (process && process->running && are_switches_told())
 		return;
-	free_record(index);
+	free_record(*record);
 	/* The element stays if the map is locked by whom we have interrupted (kernel/bpf/hashtab.c, htab_lock_bucket). */
 	*record = 0;
 	bpf_map_delete_elem(&bysys_owners, &key);

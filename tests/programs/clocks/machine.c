@@ -55,6 +55,16 @@ static void busy_with_thread(struct history *history)
 	pthread_join(thread, NULL);
 }
 
+static void await_all(const int *children, int count)
+{
+	int status;
+
+	for (int i = 0; i < count; i++) {
+		waitpid(children[i], &status, 0);
+		judge_end(status);
+	}
+}
+
 static char cgroup[512];
 
 static const char *in_cgroup(const char *name)
@@ -132,7 +142,7 @@ static void take_cpu_away(struct history *history)
 
 void scenario_hotplug(void)
 {
-	int children[3], status;
+	int children[3];
 
 	// Whatever else runs on the machine would feel it.
 	if (!getenv("BYSYSCALL_LAB"))
@@ -143,10 +153,7 @@ void scenario_hotplug(void)
 	children[1] = child_of(busy_with_thread);
 	children[2] = child_of(busy);
 	scenario_migrate();
-	for (int i = 0; i < 3; i++) {
-		waitpid(children[i], &status, 0);
-		judge_end(status);
-	}
+	await_all(children, 3);
 }
 
 // As fast as NTP may have it, and as slow: parts of 2^-16 of a millionth.
@@ -176,7 +183,7 @@ static void slew(struct history *history)
 
 void scenario_slewed(void)
 {
-	int children[2], status;
+	int children[2];
 
 	// It is the whole machine's clock.
 	if (!getenv("BYSYSCALL_LAB"))
@@ -184,8 +191,5 @@ void scenario_slewed(void)
 	children[0] = child_of(slew);
 	children[1] = child_of(busy);
 	scenario_extrapolated();
-	for (int i = 0; i < 2; i++) {
-		waitpid(children[i], &status, 0);
-		judge_end(status);
-	}
+	await_all(children, 2);
 }

@@ -44,7 +44,7 @@ impl DropIn {
 /// If one cannot be read.
 pub fn find(root: &Root) -> Result<Vec<DropIn>> {
     let mut found = Vec::new();
-    for (_, unit) in dirs(root) {
+    for unit in units_with_dirs(root) {
         found.extend(find_of(root, &unit)?);
     }
     Ok(found)
@@ -68,26 +68,25 @@ fn find_of(root: &Root, unit: &str) -> Result<Vec<DropIn>> {
 ///
 /// If one cannot be removed.
 pub fn remove_all_remains(root: &Root) -> Result<()> {
-    for (dir, unit) in dirs(root) {
-        let Some(dir) = root.dir(&Path::new(DIR).join(dir))? else { continue };
-        let mut was_there = false;
-        for name in NAMES {
-            was_there |= dir.remove_remains(name)?;
-        }
-        if was_there {
+    for unit in units_with_dirs(root) {
+        let Some(dir) = root.dir(&DropIn::dir(&unit))? else { continue };
+        if remove_remains(&dir)? {
             remove_if_empty(root, &unit)?;
         }
     }
     Ok(())
 }
 
-/// Directories with drop-ins of services, and whose they are.
-fn dirs(root: &Root) -> Vec<(String, String)> {
+/// Tells whether there were some.
+fn remove_remains(dir: &Dir) -> Result<bool> {
+    NAMES.iter().try_fold(false, |was_there, name| Ok(was_there | dir.remove_remains(name)?))
+}
+
+/// Services that have a directory for drop-ins.
+fn units_with_dirs(root: &Root) -> Vec<String> {
     let names = names_in(root, Path::new(DIR)).into_iter();
-    let unit = |dir: &str| {
-        dir.strip_suffix(".d").filter(|unit| unit.ends_with(".service")).map(str::to_owned)
-    };
-    names.filter_map(|dir| Some((dir.clone(), unit(&dir)?))).collect()
+    let units = names.filter_map(|dir| dir.strip_suffix(".d").map(str::to_owned));
+    units.filter(|unit| unit.ends_with(".service")).collect()
 }
 
 /// A drop-in that is to be written.
@@ -294,9 +293,7 @@ fn show_removal(root: &Root, unit: &str) -> Result<()> {
 /// Tells whether there was a drop-in.
 fn remove(root: &Root, unit: &str) -> Result<bool> {
     let Some(dir) = root.dir(&DropIn::dir(unit))? else { return Ok(false) };
-    for name in NAMES {
-        dir.remove_remains(name)?;
-    }
+    remove_remains(&dir)?;
     let found = find_of(root, unit)?;
     for drop_in in &found {
         remove_one(root, &dir, drop_in)?;
