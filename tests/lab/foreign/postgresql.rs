@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
-//! A PostgreSQL cluster from its creation to its end, all with the library.
+//! A PostgreSQL cluster from its creation to its end, all with the library,
+//! beside one without it that does the same work.
 
 use std::fs;
 use std::path::PathBuf;
@@ -27,17 +28,27 @@ fn programs() -> Result<PathBuf> {
     Ok(version.path().join("bin"))
 }
 
+/// What all tables hold after the work, but for the times of day.
+const CONTENTS: &str = "
+    select md5(string_agg(concat_ws(' ', aid, bid, abalance), ',' order by aid)) from pgbench_accounts;
+    select string_agg(concat_ws(' ', bid, bbalance), ',' order by bid) from pgbench_branches;
+    select string_agg(concat_ws(' ', tid, bid, tbalance), ',' order by tid) from pgbench_tellers;
+    select md5(string_agg(concat_ws(' ', tid, bid, aid, delta), ',' order by tid, bid, aid, delta))
+        from pgbench_history";
+
 /// A running server; it ends with this.
 struct Server {
     dir: Scratch,
     path: String,
+    is_preloaded: bool,
 }
 
 impl Server {
-    fn new() -> Result<Self> {
-        let dir = Scratch::new("postgresql")?.owned_by(USER)?;
+    fn new(is_preloaded: bool) -> Result<Self> {
+        let name = if is_preloaded { "postgresql" } else { "postgresql-without" };
+        let dir = Scratch::new(name)?.owned_by(USER)?;
         let path = format!("{}:/usr/bin:/bin", programs()?.display());
-        let server = Self { dir, path };
+        let server = Self { dir, path, is_preloaded };
         // Nothing is synced: no power fails here, and it takes long.
         server.run(
             "initdb --pgdata=$DIR/data --auth=trust --username=lab --no-sync --no-locale >$DIR/initdb.log 2>&1
@@ -52,6 +63,9 @@ impl Server {
         let mut command = as_user(script(text));
         command.env("DIR", self.dir.join("")).env("PATH", &self.path);
         command.env("PGHOST", self.dir.join("")).env("PGDATABASE", "postgres");
+        if !self.is_preloaded {
+            command.env_remove("LD_PRELOAD");
+        }
         command
     }
 
@@ -79,9 +93,26 @@ impl Drop for Server {
     }
 }
 
+/// Has every client do its transactions, the same in each cluster, and tells
+/// what is in the tables then.
+fn work(server: &Server) -> Result<String> {
+    server.run("pgbench --initialize --scale=1 --quiet 2>&1")?;
+    let said = server.run(&format!(
+        "pgbench --random-seed=1 --client={CLIENTS} --jobs=2 --transactions={TRANSACTIONS} 2>&1"
+    ))?;
+    let all = CLIENTS * TRANSACTIONS;
+    ensure!(
+        said.contains(&format!("transactions actually processed: {all}/{all}")),
+        "pgbench: {said}"
+    );
+    let history = server.ask("select count(*) from pgbench_history")?;
+    ensure!(history == all.to_string(), "{history} transactions in the history, not {all}");
+    server.ask(CONTENTS)
+}
+
 fn postgresql() -> Result<()> {
     start()?;
-    let server = Server::new()?;
+    let server = Server::new(true)?;
     let pids = "select count(*) from pg_stat_activity where pid = pg_backend_pid()";
     ensure!(server.ask(pids)? == "1", "a backend does not find itself by its pid");
     let postmaster = fs::read_to_string(server.dir.join("data/postmaster.pid"))?;
@@ -89,20 +120,7 @@ fn postgresql() -> Result<()> {
     let name = fs::read_to_string(format!("/proc/{postmaster}/comm"))?;
     ensure!(name.trim() == "postgres", "the postmaster calls itself {postmaster}, which is {name}");
 
-    server.run("pgbench --initialize --scale=1 --quiet 2>&1")?;
-    let said = server
-        .run(&format!("pgbench --client={CLIENTS} --jobs=2 --transactions={TRANSACTIONS} 2>&1"))?;
-    let all = CLIENTS * TRANSACTIONS;
-    ensure!(
-        said.contains(&format!("transactions actually processed: {all}/{all}")),
-        "pgbench: {said}"
-    );
-    let sums = "select count(*) = 1 from (
-        select sum(abalance) from pgbench_accounts union select sum(bbalance) from pgbench_branches union
-        select sum(tbalance) from pgbench_tellers union select sum(delta) from pgbench_history) as sums";
-    ensure!(server.ask(sums)? == "t", "the balances do not agree");
-    let history = server.ask("select count(*) from pgbench_history")?;
-    ensure!(history == all.to_string(), "{history} transactions in the history, not {all}");
+    let contents = work(&server)?;
     let checks = "create index on pgbench_history (tid); vacuum analyze;
         create table copy as select * from pgbench_accounts;
         select count(*) from copy full join pgbench_accounts using (aid) where copy.aid is null
@@ -113,5 +131,11 @@ fn postgresql() -> Result<()> {
     ensure!(!log.contains("PANIC") && !log.contains("was terminated by signal"), "{log}");
     let count: u64 = bypassed(&log, "getpid").sum();
     ensure!(count > u64::from(CLIENTS), "the server has bypassed getpid {count} times: {log}");
+
+    let without = Server::new(false)?;
+    let expected = work(&without)?;
+    let log = without.stop()?;
+    ensure!(bypassed(&log, "getpid").next().is_none(), "not without the library: {log}");
+    ensure!(contents == expected, "with the library: {contents}\nwithout: {expected}");
     Ok(())
 }
