@@ -15,7 +15,8 @@ mod witness;
 
 use std::process::ExitCode;
 
-use bysyscall_tests::{fixture, namespace, selection};
+use bysyscall_tests::selection::selected;
+use bysyscall_tests::{fixture, namespace};
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
@@ -47,6 +48,5 @@ fn trials() -> anyhow::Result<Vec<Trial>> {
     trials.extend(witness::trials());
     trials.extend(enabling::trials());
     trials.extend(lifecycle::trials());
-    selection::retain(&mut trials);
-    Ok(trials)
+    selected(trials)
 }

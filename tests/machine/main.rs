@@ -19,7 +19,7 @@ mod upgrade;
 
 use std::process::ExitCode;
 
-use bysyscall_tests::selection;
+use bysyscall_tests::selection::selected;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
@@ -30,10 +30,16 @@ fn main() -> ExitCode {
         eprintln!("they change the whole machine, so only `make package-test` runs them");
         return ExitCode::FAILURE;
     }
-    libtest_mimic::run(&arguments, trials()).exit_code()
+    match trials() {
+        Ok(trials) => libtest_mimic::run(&arguments, trials).exit_code(),
+        Err(error) => {
+            eprintln!("machine tests: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
-fn trials() -> Vec<Trial> {
+fn trials() -> anyhow::Result<Vec<Trial>> {
     let mut trials = units::trials();
     trials.extend(install::trials());
     trials.extend(service::trials());
@@ -47,6 +53,5 @@ fn trials() -> Vec<Trial> {
     trials.extend(removal::trials());
     trials.extend(after_cut::trials());
     trials.extend(garbage::trials());
-    selection::retain(&mut trials);
-    trials
+    selected(trials)
 }

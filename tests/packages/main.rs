@@ -12,8 +12,9 @@ mod unit;
 
 use std::process::ExitCode;
 
-use bysyscall_tests::{fixture, namespace, selection};
-use libtest_mimic::Arguments;
+use bysyscall_tests::selection::selected;
+use bysyscall_tests::{fixture, namespace};
+use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -21,17 +22,23 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1);
     let ready = namespace::enter()
         .and_then(|()| support::spare_the_machine())
-        .and_then(|()| fixture::install());
-    if let Err(error) = ready {
-        eprintln!("package tests: {error:#}");
-        return ExitCode::FAILURE;
+        .and_then(|()| fixture::install())
+        .and_then(|()| trials());
+    match ready {
+        Ok(trials) => libtest_mimic::run(&arguments, trials).exit_code(),
+        Err(error) => {
+            eprintln!("package tests: {error:#}");
+            ExitCode::FAILURE
+        }
     }
+}
+
+fn trials() -> anyhow::Result<Vec<Trial>> {
     let mut trials = unit::trials();
     trials.extend(deb::trials());
     trials.extend(scripts::trials());
     trials.extend(rpm::trials());
     trials.extend(dnf::trials());
     trials.extend(again::trials());
-    selection::retain(&mut trials);
-    libtest_mimic::run(&arguments, trials).exit_code()
+    selected(trials)
 }

@@ -42,23 +42,33 @@ pub fn complaints(console: &str) -> Vec<Complaint> {
     let mut rest = lines.as_slice();
     while let Some((line, following)) = rest.split_first() {
         rest = following;
-        let is_stall = STALLS.iter().any(|words| line.contains(words));
-        if !is_stall && !ALWAYS.iter().any(|words| line.contains(words)) {
+        if !begins(line) {
             continue;
         }
+        let is_stall = has_one_of(line, &STALLS);
         let length = trace_length(following);
         let lines: Vec<String> =
             [*line].iter().chain(&following[..length]).map(|line| (*line).to_owned()).collect();
         rest = &following[length..];
-        let is_ours = lines.iter().any(|line| OURS.iter().any(|words| line.contains(words)));
+        let is_ours = lines.iter().any(|line| has_one_of(line, &OURS));
         complaints.push(Complaint { lines, fails: !is_stall || is_ours });
     }
     complaints
 }
 
+fn has_one_of(line: &str, words: &[&str]) -> bool {
+    words.iter().any(|words| line.contains(words))
+}
+
+/// Whether a complaint begins with this line.
+fn begins(line: &str) -> bool {
+    has_one_of(line, &STALLS) || has_one_of(line, &ALWAYS)
+}
+
 /// How many lines belong to a complaint: up to the end of its last trace.
 fn trace_length(lines: &[&str]) -> usize {
-    let near = &lines[..lines.len().min(TRACE_LINES)];
+    let near = lines.iter().take(TRACE_LINES).take_while(|line| !begins(line));
+    let near: Vec<_> = near.collect();
     near.iter()
         .rposition(|line| line.contains("</TASK>") || line.contains("end trace"))
         .map_or(0, |last| last + 1)
@@ -109,6 +119,19 @@ mod tests {
         assert_eq!(found(&stall("bpf_prog_0123456789abcdef_bysys_switch+0x1/0x2")), [true]);
         let complaints = complaints(&stall("schedule"));
         assert_eq!(complaints[0].lines.len(), 4);
+    }
+
+    #[test]
+    fn a_stall_hides_nothing() {
+        let after = |words: &str| {
+            format!(
+                "[  9.0] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:\n[  9.0]  </TASK>\n\
+                 [  9.1] {words}\n[  9.2]  </TASK>\n[  9.3] ---[ end trace 1 ]---"
+            )
+        };
+        assert_eq!(found(&after("WARNING: CPU: 0 PID: 1 at kernel/x.c:1")), [false, true]);
+        assert_eq!(found(&after("installing a program with bpf_probe_write_user")), [false, true]);
+        assert_eq!(found(&after("rcu: INFO: rcu_preempt self-detected stall")), [false, false]);
     }
 
     #[test]
