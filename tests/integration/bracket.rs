@@ -11,7 +11,8 @@ use bysyscall_tests::selection::skip;
 use libtest_mimic::Trial;
 
 use crate::fixture::{
-    self, Verdict, as_nobody, is_attached, library, limited, path, plain, start, trial, verdict,
+    self, Verdict, as_nobody, is_attached, library, limited, path, plain, start, status, trial,
+    verdict,
 };
 
 /// No scenario takes as long, by far; a hung one is ended.
@@ -48,7 +49,9 @@ pub fn trials() -> Result<Vec<Trial>> {
     let dispatch_is_noticed = is_attached("bysys_dispatch")?;
     let mut trials = vec![
         trial("bracket::finds_a_lie", finds_a_lie),
+        trial("bracket::finds_an_old_answer", finds_an_old_answer),
         trial("bracket::answers_are_bypassed", answers_are_bypassed),
+        trial("bracket::answers_stay_bypassed", answers_stay_bypassed),
     ];
     for scenario in scenarios()? {
         // Only a kernel that takes fexit can notice it; without, the test names what is missing.
@@ -108,22 +111,104 @@ fn finds_a_lie() -> Result<()> {
     Ok(())
 }
 
+/// What changes in these scenarios, and a function that tells of it.
+const CHANGES: &[(&str, &str)] = &[
+    ("fork", "getpid"),
+    ("fork-tree", "getppid"),
+    ("double-fork", "getppid"),
+    ("parents", "getppid"),
+    ("children", "getppid"),
+    ("sessions", "getpgrp"),
+    ("groups", "getsid"),
+    ("groups", "getpgrp"),
+    ("moved-by-parent", "getpgid"),
+    ("creds", "getresuid"),
+    ("creds", "getegid"),
+    ("creds-broadcast", "getuid"),
+    ("creds-exec", "geteuid"),
+    ("pid-namespace", "getpid"),
+    ("pid-namespace-relations", "getsid"),
+    ("user-namespace", "getuid"),
+    ("own-id-map", "getgid"),
+    ("id-maps", "getuid"),
+    ("id-maps-nested", "getgid"),
+    ("setns", "getuid"),
+];
+
+/// So can they where an answer was right a moment ago, which is how a cell is wrong that a hook has missed.
+fn finds_an_old_answer() -> Result<()> {
+    for (scenario, function) in CHANGES {
+        let mut command = plain("bracket", &[scenario]);
+        command.env("LIE_OLD", "1000").env("LIE_ABOUT", function);
+        fixture::finds_a_lie(&mut command, NONE_WRONG)
+            .with_context(|| format!("{function}() in {scenario}"))?;
+    }
+    Ok(())
+}
+
 /// What the brackets show is worth something only if the answers come from the cells.
 fn answers_are_bypassed() -> Result<()> {
     start()?;
     for call in ["getpid", "gettid"] {
         for mode in [&["100000"][..], &["100000", "fork"], &["100000", "pthread"]] {
-            let seen = count_calls(call, &path(call), mode, Some(&library()))?;
+            let (seen, _) = count_calls(call, &path(call), mode, Some(&library()))?;
             // A tick in the middle of the registration leaves calls real until the next one, which
             // on emulated CPUs is not rare.
             let allowed = if patience::scale() > 1 { 10_000 } else { 10 };
             ensure!(seen <= allowed, "{call} {mode:?}: the kernel has seen {seen} calls");
-            let without = count_calls(call, &path(call), mode, None)?;
+            let (without, _) = count_calls(call, &path(call), mode, None)?;
             ensure!(
                 without > 100_000,
                 "{call} {mode:?}: without the library the kernel has seen {without} calls"
             );
         }
+    }
+    Ok(())
+}
+
+/// Scenarios after which a task might have lost what it is answered from, each with a number for it and a
+/// function that tells of what it changes.
+const STAY_BYPASSED: &[(&str, &str, &str)] = &[
+    ("fork-tree", "5", "getppid"),
+    ("vfork", "10", "getuid"),
+    ("exec-thread", "3", "getgid"),
+    ("children", "3", "getppid"),
+    ("parents", "1", "getppid"),
+    ("sessions", "10", "getpgrp"),
+    ("groups", "3", "getsid"),
+    ("moved-by-parent", "2000", "getpgid"),
+    ("creds", "1", "getresuid"),
+    ("creds", "1", "getegid"),
+    ("creds-overlay", "1", "getuid"),
+    ("within-pid-namespaces", "1", "getpgrp"),
+    ("pid-namespace-relations", "5", "getsid"),
+    ("own-id-map", "2", "getgid"),
+    ("id-maps-nested", "2", "getuid"),
+];
+
+/// Brackets around real calls would all be right, so most answers must not be those in each scenario.
+fn answers_stay_bypassed() -> Result<()> {
+    start()?;
+    let status = status()?;
+    let wrappers = status["wrappers"].as_array().context("no wrappers in the status")?;
+    let is_on = |name: &str| wrappers.iter().any(|row| row["name"] == name && row["on"] == true);
+    for (scenario, number, function) in
+        STAY_BYPASSED.iter().filter(|(.., function)| is_on(function))
+    {
+        let (seen, said) =
+            count_calls(function, &path("bracket"), &[scenario, number], Some(&library()))?;
+        let answers: u64 = said
+            .split_once(" answers")
+            .and_then(|(before, _)| before.rsplit(' ').next()?.parse().ok())
+            .with_context(|| format!("{scenario}: {said}"))?;
+        // Two answers of each of the 16 ways to ask are among three real calls: one and a half for each
+        // that is bypassed, else two and a half.
+        let ways = if ["getpgid", "getsid"].contains(function) { 3 } else { 1 };
+        let asked = answers / 16 * ways;
+        ensure!(
+            seen < 2 * asked,
+            "{function} in {scenario}: the kernel has seen {seen} calls, and was to be asked {asked} times: {said}"
+        );
     }
     Ok(())
 }

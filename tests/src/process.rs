@@ -160,7 +160,7 @@ pub fn stay_on_one_cpu() -> Result<()> {
     sched_setaffinity(None, &here).context("cannot stay on one CPU")
 }
 
-/// How often the kernel has seen a system call of a program, by `perf stat`.
+/// How often the kernel has seen a system call of a program, by `perf stat`, and what the program printed.
 ///
 /// # Errors
 ///
@@ -170,7 +170,7 @@ pub fn count_calls(
     program: &Path,
     arguments: &[&str],
     preload: Option<&Path>,
-) -> Result<u64> {
+) -> Result<(u64, String)> {
     let mut command = Command::new("perf");
     command.args(["stat", "-x,", "-e", &format!("syscalls:sys_enter_{call}"), "--", "env"]);
     if let Some(library) = preload {
@@ -183,7 +183,7 @@ pub fn count_calls(
         .find(|line| line.contains("sys_enter"))
         .and_then(|line| line.split(',').next()?.parse().ok());
     match count {
-        Some(count) if output.status.success() => Ok(count),
+        Some(count) if output.status.success() => Ok((count, text(&output.stdout))),
         _ => bail!("{command:?}: {}\n{report}", output.status),
     }
 }

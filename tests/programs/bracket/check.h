@@ -7,6 +7,7 @@
 #define CHECK_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -67,6 +68,9 @@ extern const char *scenario_name;
 // ids of getresuid() one after the other (kernel/sys.c), so its own answer may be of both times. A
 // count, as processes that share memory may be in several such namespaces.
 extern atomic_int maps_that_may_appear;
+
+// Whether anything is wrong: an answer, a failure, or more answers undecided than one of a thousand.
+bool is_wrong(void);
 
 // Maps the score of the run: a new one, or that of the process that exec'ed this one. True for the latter.
 int score_open(void);

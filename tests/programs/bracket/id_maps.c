@@ -226,6 +226,83 @@ static void map_extents(int extents)
 	reap((pid_t)m.pid);
 }
 
+// ---- the same written by newuidmap(1), for a user who has the ids outside as subordinate ones
+
+// Runs `newuidmap PID INSIDE OUTSIDE COUNT...`: the user's own id, then extents as above but for the first.
+static void map_by(const char *program, const struct mapped *m, uint32_t own)
+{
+	static char numbers[3 * (MOST_EXTENTS + 1) + 1][DECIMAL_SIZE];
+	static const char *arguments[3 * (MOST_EXTENTS + 1) + 3];
+	int used = 0;
+
+	arguments[0] = program;
+#define PASS(number) (arguments[used + 1] = decimal(numbers[used], number), used++)
+	PASS(m->pid);
+	PASS(0);
+	PASS(own);
+	PASS(1);
+	for (int extent = m->extents - 1; extent > 0; extent--) {
+		PASS(inside(extent));
+		PASS(outside(extent));
+		PASS(2);
+	}
+	arguments[used + 1] = NULL;
+	execvp(program, (char *const *)arguments);
+	fail("exec of newuidmap", errno);
+}
+
+static void map_users(void *m)
+{
+	map_by("newuidmap", m, (uint32_t)real(SYS_geteuid));
+}
+
+static void map_groups(void *m)
+{
+	map_by("newgidmap", m, (uint32_t)real(SYS_getegid));
+}
+
+static void live_with_subordinates(void *argument)
+{
+	const struct mapped *m = argument;
+	const int last = m->extents - 1;
+	struct ids unmapped = {UNMAPPED, UNMAPPED, UNMAPPED}, ids = {0, 0, 0};
+	struct spin spin;
+
+	if (!enter_new()) {
+		arrive(&score->arrived);
+		return;
+	}
+	check_everywhere(&unmapped);
+	atomic_fetch_add(&maps_that_may_appear, 1);
+	spin_start(&spin);
+	arrive(&score->arrived);
+	while (!atomic_load(&score->gate))
+		check_all();
+	spin_settle(&spin);
+	atomic_fetch_sub(&maps_that_may_appear, 1);
+	spin_settle(&spin);
+	check_ids(&ids);
+	spin_end(&spin);
+	take((struct ids){inside(last) + 1, 0, inside(last)});
+	be_refused(inside(last) + 2, &(struct ids){inside(last) + 1, 0, inside(last)});
+	take((struct ids){0, inside(last), inside(1) + 1});
+}
+
+void scenario_newuidmap(long number, const char *text)
+{
+	struct mapped m = {.extents = (int)number};
+
+	(void)text;
+	atomic_store(&score->arrived, 0);
+	atomic_store(&score->gate, 0);
+	m.pid = start(live_with_subordinates, &m);
+	await(&score->arrived, 1);
+	reap(start(map_users, &m));
+	reap(start(map_groups, &m));
+	announce(&score->gate, 1);
+	reap((pid_t)m.pid);
+}
+
 // ---- ids of all sizes
 
 static void take_odd_ids(void *unused)

@@ -56,6 +56,7 @@ SCENARIO(scenario_pid_namespace_relations);
 SCENARIO(scenario_user_namespace);
 SCENARIO(scenario_setns);
 SCENARIO(scenario_id_maps);
+SCENARIO(scenario_newuidmap);
 SCENARIO(scenario_id_maps_nested);
 SCENARIO(scenario_own_id_map);
 

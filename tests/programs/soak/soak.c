@@ -240,5 +240,5 @@ int main(int argc, char **argv)
 	census_open();
 	report(&options, 0);
 	run(&options);
-	return wrongs() > 0;
+	return is_wrong();
 }

@@ -32,12 +32,12 @@ fn main() -> Result<()> {
         Run {
             name: "libc",
             times: time(Command::new(&program).arg(&calls))?,
-            seen: count_calls("getpid", &program, &[&calls], None)?,
+            seen: count_calls("getpid", &program, &[&calls], None)?.0,
         },
         Run {
             name: "bysyscall",
             times: time(preloaded(&program)?.arg(&calls))?,
-            seen: count_calls("getpid", &program, &[&calls], Some(&library))?,
+            seen: count_calls("getpid", &program, &[&calls], Some(&library))?.0,
         },
     ];
     loader(&["stop"])?;
