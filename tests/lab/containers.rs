@@ -51,6 +51,15 @@ const PLACES: &[Way] = &[
         "unshare --map-users=auto --map-groups=auto --map-root-user --pid --fork --mount-proc $CHECKS 'creds 1'",
         ROOT,
     ),
+    served(
+        "nsenter-user",
+        USER,
+        "unshare --user --map-user=7 --map-group=8 sleep infinity & there=$!
+         trap \"kill $there\" EXIT
+         until grep --quiet sleep /proc/$there/comm; do sleep 0.1; done
+         nsenter --user --preserve-credentials --target=$there $CHECKS",
+        7,
+    ),
     served("nsenter", ROOT, "nsenter --target=$INIT --pid --mount $CHECKS", ROOT),
     // Only the children are in the namespace.
     served("nsenter-then-fork", ROOT, "nsenter --target=$INIT --pid --no-fork $CHECKS", ROOT),
@@ -95,7 +104,8 @@ const PLACES: &[Way] = &[
     served(
         "nspawn-unfiltered",
         ROOT,
-        "SYSTEMD_SECCOMP=0 $NSPAWN --bind-ro=/run/bysyscall --bind-ro=/run/bysyscall-hold $BARE_CHECKS",
+        "SYSTEMD_SECCOMP=0 $NSPAWN --bind-ro=/run/bysyscall --bind-ro=/run/bysyscall-hold \
+         $BARE_CHECKS 'creds 1' 'pid-namespace 20'",
         ROOT,
     ),
     served(
@@ -110,7 +120,7 @@ const PLACES: &[Way] = &[
     served(
         "podman-unfiltered",
         USER,
-        "$PODMAN $PODMAN_VOLUMES --security-opt=seccomp=unconfined bare $BARE_CHECKS",
+        "$PODMAN $PODMAN_VOLUMES --security-opt=seccomp=unconfined bare $BARE_CHECKS 'creds 1'",
         ROOT,
     ),
     served(

@@ -8,7 +8,7 @@ use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bysyscall_tests::fixture::{
     as_nobody, ensure_no_traces, ensure_success, finish, library, path, plain, preloaded, resting,
     spawn, start, status, stop, trial, wait_until,
@@ -16,6 +16,7 @@ use bysyscall_tests::fixture::{
 use bysyscall_tests::process::{output, succeed, text};
 use bysyscall_tests::{built, patience};
 use libtest_mimic::Trial;
+use serde_json::Value;
 
 use self::Length::{Seconds, Times};
 use crate::support::set_mode;
@@ -85,6 +86,13 @@ impl Release {
 
     fn service(&self, command: &str) -> Result<()> {
         succeed(before_others(&self.loader).arg(command)).map(drop)
+    }
+
+    /// How many processes its service knows.
+    fn registered(&self) -> Result<u64> {
+        let status = succeed(Command::new(&self.loader).args(["status", "--json"]))?;
+        let status: Value = serde_json::from_str(&status)?;
+        status["registered"]["processes"].as_u64().context("status names no registered processes")
     }
 
     /// Whether a program that starts now with this library bypasses calls; if
@@ -165,13 +173,12 @@ fn upgrade_and_back() -> Result<()> {
     for (old, new) in [(&this, &other), (&other, &this)] {
         old.service("start")?;
         ensure!(old.serves()? && !new.serves()?, "the service is not of the old version");
-        let mut command = plain("bracket", &["load", "4"]);
-        let running = spawn({
-            command.env("LD_PRELOAD", &old.library);
-            command
-        })?;
-        sleep(Duration::from_secs(1));
+        let mut command = plain("bracket", &["load", &(patience::scale() + 4).to_string()]);
+        command.env("LD_PRELOAD", &old.library);
+        let mut running = spawn(command)?;
+        wait_until("the old service knows the load", || Ok(old.registered()? > 1))?;
         new.service("start")?;
+        ensure!(running.try_wait()?.is_none(), "the load has not lived through the upgrade");
         ensure!(new.serves()? && !old.serves()?, "the service is not of the new version");
         finish_bracket("started before", running)?;
         new.service("stop")?;
@@ -263,6 +270,8 @@ fn stop_start_upgrade_under_load() -> Result<()> {
     this.service("start")?;
     let mut crowd = Crowd::new([this.library.clone(), other.library.clone()])?;
     for round in 0..ROUNDS {
+        let before =
+            if (1..3).contains(&(round % 4)) { other.registered()? } else { this.registered()? };
         let (serving, refusing) = match round % 4 {
             0 => (&other, &this),
             1 => {
@@ -278,6 +287,9 @@ fn stop_start_upgrade_under_load() -> Result<()> {
         serving.service("start")?;
         ensure!(serving.serves()? && !refusing.serves()?, "round {round}: of the wrong version");
         let lived_through = crowd.judge()?;
+        crate::support::note(format!(
+            "round {round}: {lived_through} lived through, {before} registered"
+        ));
         ensure!(lived_through > 0, "round {round}: no process was there before and is after it");
         crowd.refill()?;
     }

@@ -72,6 +72,7 @@ const CHANGES: &[Way] = &[
 pub fn trials() -> Vec<Trial> {
     let changes = CHANGES.iter().map(|it| trial(format!("privileges::{}", it.name), || change(it)));
     let mut trials: Vec<Trial> = changes.collect();
+    trials.push(trial("privileges::newuidmap", newuidmap));
     for (name, bits) in [
         ("set_uid", "chmod u+s"),
         ("set_gid", "chmod g+s"),
@@ -80,6 +81,27 @@ pub fn trials() -> Vec<Trial> {
         trials.push(trial(format!("privileges::{name}"), move || is_inert_with(bits)));
     }
     trials
+}
+
+/// Maps of few extents, of so many that the kernel keeps them sorted, and of more than it takes.
+fn newuidmap() -> Result<()> {
+    start()?;
+    let etc = Etc::new()?;
+    for name in ["subuid", "subgid"] {
+        etc.change(name, 0o644, |content| format!("{content}lab:7900:1200\n"))?;
+    }
+    let run = |extents: u32| {
+        let by = format!("exec $UNDER_TEST/bracket newuidmap {extents}");
+        output(&mut etc.seen_by(USER, &by))
+    };
+    for extents in [2, 6, 340] {
+        let output = run(extents)?;
+        ensure_success(&format!("{extents} extents"), &output)?;
+        ensure!(text(&output.stdout).contains(" 0 mismatches"), "{}", text(&output.stdout));
+    }
+    let refused = text(&run(341)?.stderr);
+    ensure!(refused.contains("uid_map failed: Invalid argument"), "341 extents: {refused}");
+    Ok(())
 }
 
 fn change(way: &Way) -> Result<()> {

@@ -5,7 +5,7 @@
 use std::env;
 
 use anyhow::{Context, Result, ensure};
-use bysyscall_tests::fixture::{ensure_no_traces, loader, preloaded, trial};
+use bysyscall_tests::fixture::{as_nobody, ensure_no_traces, loader, preloaded, trial};
 use bysyscall_tests::process::{output as run, succeed, text};
 use libtest_mimic::Trial;
 
@@ -35,7 +35,16 @@ fn leaves_programs_alone() -> Result<()> {
             ensure!(said.contains(") matches "), "{call}: {said}");
         }
     }
-    let said = succeed(&mut preloaded("bracket", &["single"]))?;
-    ensure!(said.contains(" 0 mismatches"), "{said}");
+    for scenario in [&["single"][..], &["load", "3"]] {
+        for mut command in
+            [preloaded("bracket", scenario), as_nobody(preloaded("bracket", scenario))]
+        {
+            let said = succeed(&mut command)?;
+            ensure!(said.contains(" 0 mismatches"), "{said}");
+        }
+    }
+    let output = run(preloaded("getpid", &["1000"]).env("BYSYSCALL_LOG", "err"))?;
+    let said = text(&output.stderr);
+    ensure!(said.contains("bysyscall: real calls only: "), "does not say why: {said}");
     Ok(())
 }

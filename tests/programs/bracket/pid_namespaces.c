@@ -59,6 +59,7 @@ static const struct within scenarios[] = {
 	{.run = scenario_relation_arguments, .number = 3},
 	{.run = scenario_parents, .number = 1},
 	{.run = scenario_children, .number = 3},
+	{.run = scenario_double_fork, .number = 20},
 	{.run = scenario_threads, .number = 20},
 	{.run = scenario_fork_tree, .number = 4},
 	{.run = scenario_vfork, .number = 6},
