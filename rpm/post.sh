@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
+# rpm leaves it to the kernel when files reach the disk, and half of a library would kill whoever has it preloaded.
+sync /usr/lib64/libbysyscall.so /usr/lib64 2>/dev/null || :
 if [ "$1" -eq 1 ]; then
     # Installing neither enables nor starts anything, unless the distribution's presets want it enabled.
     systemctl --no-reload preset bysyscall.service >/dev/null 2>&1 || :

@@ -119,7 +119,7 @@ fn agrees_on_options() -> Result<()> {
     let mut there = options(&["enable"])?;
     there.extend(options(&["disable"])?);
     there.extend(listed_options(&mut Command::new(built::rescue()?))?);
-    // Said once, of all commands.
+    // clap tells of them apart from its commands' own options.
     there.remove("--version");
     there.remove("--help");
     ensure_equal("bysyscall-enable.8", &told_options(&page("bysyscall-enable.8")?), &there)

@@ -17,6 +17,13 @@ const SIGNS: &[&str] = &[
     "SIGSEGV",
     "SIGBUS",
     "SIGABRT",
+    // As systemd tells of its units.
+    "/SEGV",
+    "/BUS",
+    "/ABRT",
+    "/ILL",
+    "result 'signal'",
+    "ordering cycle",
     "segfault",
     "general protection",
     "traps:",

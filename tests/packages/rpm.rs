@@ -55,6 +55,12 @@ fn has_what_is_to_be_installed() -> Result<()> {
     ];
     let files: Vec<&str> = files.lines().collect();
     ensure!(files == expected, "bysyscall has {files:#?}");
+    // What a program that was linked with it requires.
+    let provides = rpm_query(&rpm("bysyscall")?, &["--provides"])?;
+    ensure!(
+        provides.lines().any(|name| name.trim() == "libbysyscall.so()(64bit)"),
+        "bysyscall provides {provides}"
+    );
     let files = rpm_query(&rpm("bysyscall-devel")?, &["--list"])?;
     ensure!(files.contains("/usr/lib64/pkgconfig/bysyscall.pc\n"), "bysyscall-devel has {files}");
     Ok(())

@@ -30,7 +30,42 @@ const UNIT: &str = "usr/lib/systemd/system/x.service";
 const DROP_IN: &str = "etc/systemd/system/x.service.d/bysyscall.conf";
 
 pub fn trials() -> Vec<Trial> {
-    vec![trial("enabling::killed_before_each_system_call", killed_before_each_system_call)]
+    vec![
+        trial("enabling::killed_before_each_system_call", killed_before_each_system_call),
+        trial("enabling::reaches_the_disk_in_order", reaches_the_disk_in_order),
+    ]
+}
+
+/// SIGKILL loses nothing that was written; a power cut does, unless it was asked for before the next step.
+fn reaches_the_disk_in_order() -> Result<()> {
+    let image = Image::new("image")?;
+    image.write(PRELOAD, OLD)?;
+    for command in ["enable", "disable"] {
+        let steps = steps(&image, &[command, "--global"])?;
+        let at = |what: &str, words: &str| {
+            let step = |step: &String| step.starts_with(what) && step.contains(words);
+            steps.iter().rposition(step).with_context(|| format!("no {what} {words}: {steps:#?}"))
+        };
+        let replaced = at("renameat", "\"ld.so.preload\"")?;
+        ensure!(
+            at("fsync", "bysyscall-new>")? < replaced,
+            "replaced by what may be lost: {steps:#?}"
+        );
+        ensure!(at("fsync", "/etc>")? > replaced, "replaced, but that may be lost: {steps:#?}");
+    }
+    Ok(())
+}
+
+/// What a command asks of the file system, with the paths of descriptors.
+fn steps(image: &Image, command: &[&str]) -> Result<Vec<String>> {
+    let trace = path("trace");
+    let traced = image.command(command);
+    let mut strace = Command::new("strace");
+    strace.args(["--decode-fds=path", "-e", "trace=fsync,renameat,renameat2,unlinkat", "-o"]);
+    succeed(strace.arg(&trace).arg(traced.get_program()).args(traced.get_args()))?;
+    let steps = fs::read_to_string(&trace)?.lines().map(str::to_owned).collect();
+    fs::remove_file(trace)?;
+    Ok(steps)
 }
 
 fn killed_before_each_system_call() -> Result<()> {
