@@ -41,7 +41,7 @@ SOAK = $(wildcard tests/programs/soak/*.[ch]) tests/programs/real.h \
 
 .DEFAULT_GOAL := build
 .PHONY: build rust programs packages other-abi demo test soak check vm-test bench bench-apps fuzz install install-dev \
-	package-build package-install package-tools deb rpm rpmbuild package-check package-test clean help
+	package-build package-install package-tools deb rpm dist rpmbuild package-check package-test clean help
 
 build: rust ## Build the loader and the library (the default)
 
@@ -183,14 +183,17 @@ install-dev: ## Install what it takes to link programs with -lbysyscall
 	sed 's,@PREFIX@,$(PREFIX),; s,@LIBDIR@,$(LIBDIR),; s,@VERSION@,$(VERSION),' crates/libbysyscall/bysyscall.pc.in \
 		>$(DESTDIR)$(LIBDIR)/pkgconfig/bysyscall.pc
 
+# The source archive has all crates, and then the network is not asked for any.
+VENDORED = $(if $(wildcard vendor),--offline --config 'source.crates-io.replace-with="vendored"' --config 'source.vendored.directory="vendor"')
+
 # Wherever this is, and wherever cargo keeps its sources, they have one name in what is built.
 package-build:
-	$(CARGO) fetch --locked
+	$(CARGO) $(VENDORED) fetch --locked
 	@remap="--remap-path-prefix=$(CURDIR)=/usr/src/bysyscall"; \
 	for sources in $(CARGO_HOME)/registry/src/*; do remap="$$remap --remap-path-prefix=$$sources=/usr/src/cargo"; done; \
 	export LIBDIR=/usr/lib64 RUSTFLAGS="$$remap" CARGO_PROFILE_RELEASE_STRIP=symbols; \
-	$(CARGO) build --release --locked --target-dir $(PACKAGE) --package bysyscall --package libbysyscall && \
-	$(CARGO) rustc --release --locked --target-dir $(PACKAGE)/static --package bysyscall-rescue -- $(CRT_STATIC)
+	$(CARGO) $(VENDORED) build --release --locked --target-dir $(PACKAGE) --package bysyscall --package libbysyscall && \
+	$(CARGO) $(VENDORED) rustc --release --locked --target-dir $(PACKAGE)/static --package bysyscall-rescue -- $(CRT_STATIC)
 	@# rustc leaves a library its symbols.
 	llvm-strip --strip-unneeded $(PACKAGE)/release/libbysyscall.so
 
@@ -200,7 +203,7 @@ package-install:
 deb rpm rpmbuild package-check package-test: PACKAGES += $(PACKAGE_PACKAGES)
 deb rpm: export CARGO_TARGET_DIR = $(abspath $(PACKAGE))
 # All that is packaged is as old as the changelog.
-deb rpm: export SOURCE_DATE_EPOCH = $(shell dpkg-parsechangelog --show-field Timestamp)
+deb rpm dist: export SOURCE_DATE_EPOCH = $(shell dpkg-parsechangelog --show-field Timestamp)
 deb: export CARGO_PROFILE_RELEASE_STRIP = symbols
 
 deb: packages package-tools package-build ## Build Debian packages, in target/package/debian
@@ -225,12 +228,21 @@ rpm: packages package-tools package-build ## Build rpm packages, in target/packa
 	$(CARGO) generate-rpm --package crates/bysyscall --output $(PACKAGE)/generate-rpm/
 	$(CARGO) generate-rpm --package crates/libbysyscall --output $(PACKAGE)/generate-rpm/
 
+DIST = $(PACKAGE)/dist/bysyscall-$(VERSION)
+
+dist: ## Make the source archive, target/package/dist/bysyscall-VERSION.tar.xz, from which packages are built without network
+	rm -rf $(PACKAGE)/dist
+	mkdir -p $(DIST)
+	tar --create --exclude=./.git --exclude=./target --exclude=./tests/fuzz/target . | tar --extract --directory=$(DIST)
+	test -d vendor || $(CARGO) vendor --locked --quiet --manifest-path $(DIST)/Cargo.toml $(DIST)/vendor >/dev/null
+	XZ_OPT=-T2 tar --create --xz --sort=name --mtime=@$$SOURCE_DATE_EPOCH --owner=0 --group=0 --numeric-owner \
+		--directory=$(PACKAGE)/dist --file=$(DIST).tar.xz bysyscall-$(VERSION)
+
 # The same from the spec file, as distributions do; in target/package/rpmbuild.
-rpmbuild: packages
+rpmbuild: packages dist
 	rm -rf $(PACKAGE)/rpmbuild
 	mkdir -p $(PACKAGE)/rpmbuild/SOURCES
-	tar --create --gzip --exclude-vcs --exclude=./target --transform='s,^\.,bysyscall-$(VERSION),' \
-		--file=$(PACKAGE)/rpmbuild/SOURCES/bysyscall-$(VERSION).tar.gz .
+	cp $(DIST).tar.xz $(PACKAGE)/rpmbuild/SOURCES
 	rpmbuild -ba --define '_topdir $(abspath $(PACKAGE))/rpmbuild' rpm/bysyscall.spec
 
 # Once, with the toolchain's own programs.

@@ -8,7 +8,7 @@ use bysyscall_tests::fixture::trial;
 use libtest_mimic::Trial;
 
 use crate::journal::is_clean;
-use crate::support::{PRELOAD, said_by, sh};
+use crate::support::{PRELOAD, package, said_by, sh};
 use crate::units;
 
 /// Files and mounts with our name, but for what dpkg and the journal remember and the tests themselves.
@@ -26,11 +26,20 @@ pub fn trials() -> Vec<Trial> {
         trial("removal::nothing_fails", units::ensure_no_new_failure),
         trial("removal::services_restart", units::ensure_confined_units_restart),
         trial("removal::journal_is_clean", || is_clean("0")),
+        // In the journal are complaints then.
+        trial("removal::of_what_is_only_unpacked", of_what_is_only_unpacked),
     ]
 }
 
 fn leaves_the_configuration() -> Result<()> {
-    let (said, complaints) = said_by("apt-get remove --yes bysyscall")?;
+    // Whoever starts meanwhile complains of nothing either.
+    let (said, complaints) = said_by(
+        "touch /run/removing
+         while [ -e /run/removing ]; do /bin/true; done &
+         apt-get remove --yes bysyscall || echo failed
+         rm /run/removing; wait",
+    )?;
+    ensure!(!said.contains("failed\n"), "{said}{complaints}");
     ensure!(!complaints.contains("ld.so"), "{said}{complaints}");
     ensure!(!Path::new(PRELOAD).exists(), "{PRELOAD} is still there");
     let traces = sh(TRACES)?;
@@ -53,6 +62,25 @@ fn next_process_loads_nothing() -> Result<()> {
             said_by(&format!("{user} env BYSYSCALL_LOG=info $LAB/target/programs/getpid 1000"))?;
         ensure!(log.is_empty(), "{log}");
     }
+    Ok(())
+}
+
+/// As after an upgrade that was interrupted: dpkg calls no prerm, so complaints cannot be helped until it is done.
+fn of_what_is_only_unpacked() -> Result<()> {
+    sh(&format!(
+        "dpkg --install {0}
+         systemctl --quiet enable --now bysyscall
+         bysyscall-enable --global; bysyscall-enable --service cron
+         dpkg --unpack {0}
+         apt-get purge --yes bysyscall
+         systemctl restart cron",
+        package(false)?.display()
+    ))?;
+    ensure!(!Path::new(PRELOAD).exists(), "{PRELOAD} is still there");
+    let traces = sh(TRACES)?;
+    ensure!(traces.is_empty(), "left behind: {traces}");
+    let (_, complaints) = said_by("/bin/true; as_lab /bin/true; systemctl restart cron")?;
+    ensure!(complaints.is_empty(), "{complaints}");
     Ok(())
 }
 

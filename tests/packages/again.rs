@@ -4,8 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use bysyscall_tests::built;
 use bysyscall_tests::fixture::trial;
 use bysyscall_tests::process::succeed;
@@ -21,37 +22,34 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Below `target`, as it is large, and a directory of another depth.
-fn elsewhere() -> PathBuf {
-    built::repository().join("target/elsewhere/of/source")
+/// An empty directory below `target`, as it is for what is large.
+fn elsewhere(name: &str) -> Result<PathBuf> {
+    let there = built::repository().join("target/elsewhere").join(name);
+    if there.exists() {
+        fs::remove_dir_all(&there)?;
+    }
+    fs::create_dir_all(&there)?;
+    Ok(there)
 }
 
-/// The sources as they are, in another directory.
+/// The sources as they are, in a directory of another depth.
 fn copy_sources() -> Result<PathBuf> {
-    let there = elsewhere();
-    if !there.exists() {
-        fs::create_dir_all(&there)?;
-        let top = built::repository();
-        for entry in fs::read_dir(&top)? {
-            let entry = entry?;
-            if entry.file_name() != "target" && entry.file_name() != ".git" {
-                succeed(Command::new("cp").arg("--archive").arg(entry.path()).arg(&there))?;
-            }
+    let there = elsewhere("of/source")?;
+    for entry in fs::read_dir(built::repository())? {
+        let entry = entry?;
+        if entry.file_name() != "target" && entry.file_name() != ".git" {
+            succeed(Command::new("cp").arg("--archive").arg(entry.path()).arg(&there))?;
         }
     }
     Ok(there)
 }
 
-fn make(there: &Path, targets: &[&str]) -> Result<()> {
-    succeed(Command::new("make").current_dir(there).args(targets)).map(drop)
-}
-
 fn elsewhere_gives_the_same_bytes() -> Result<()> {
-    if elsewhere().exists() {
-        fs::remove_dir_all(elsewhere())?;
-    }
     let there = copy_sources()?;
-    make(&there, &["deb", "rpm"])?;
+    // In other circumstances, too.
+    let mut again = Command::new("sh");
+    again.args(["-c", "umask 077; exec make deb rpm"]).current_dir(&there);
+    succeed(again.env("TZ", "Pacific/Auckland").env("LC_ALL", "C"))?;
     for package in
         [deb("bysyscall")?, deb("libbysyscall-dev")?, rpm("bysyscall")?, rpm("bysyscall-devel")?]
     {
@@ -66,13 +64,28 @@ fn elsewhere_gives_the_same_bytes() -> Result<()> {
     Ok(())
 }
 
+/// What `make dist` makes, unpacked.
+fn source_archive(name: &str) -> Result<PathBuf> {
+    static ARCHIVE: LazyLock<Result<PathBuf>> = LazyLock::new(|| {
+        succeed(Command::new("make").current_dir(built::repository()).arg("dist"))?;
+        built::target(&format!("package/dist/bysyscall-{VERSION}.tar.xz"))
+    });
+    let archive = ARCHIVE.as_ref().map_err(|error| anyhow!("{error:#}"))?;
+    let there = elsewhere(name)?;
+    let mut tar = Command::new("tar");
+    succeed(tar.arg("--extract").arg("--file").arg(archive).arg("--directory").arg(&there))?;
+    Ok(there.join(format!("bysyscall-{VERSION}")))
+}
+
+/// A command that has no network, like the builders of distributions.
+fn without_network(there: &Path, arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new("unshare");
+    succeed(command.arg("--net").args(arguments).current_dir(there)).map(drop)
+}
+
 fn debhelper_gives_the_same_files() -> Result<()> {
-    let there = copy_sources()?;
-    succeed(
-        Command::new("dpkg-buildpackage")
-            .current_dir(&there)
-            .args(["--unsigned-source", "--unsigned-changes"]),
-    )?;
+    let there = source_archive("debhelper")?;
+    without_network(&there, &["dpkg-buildpackage", "--unsigned-source", "--unsigned-changes"])?;
     for name in ["bysyscall", "libbysyscall-dev"] {
         let package = there.with_file_name(format!("{name}_{VERSION}_amd64.deb"));
         let owned = |files: Vec<String>| {
@@ -97,8 +110,8 @@ fn debhelper_gives_the_same_files() -> Result<()> {
 }
 
 fn the_spec_gives_the_same_files() -> Result<()> {
-    let there = copy_sources()?;
-    make(&there, &["rpmbuild"])?;
+    let there = source_archive("spec")?;
+    without_network(&there, &["make", "rpmbuild"])?;
     for name in ["bysyscall", "bysyscall-devel"] {
         let package = there
             .join(format!("target/package/rpmbuild/RPMS/x86_64/{name}-{VERSION}-1.x86_64.rpm"));
