@@ -262,7 +262,9 @@ struct bysyscall_process {
 	struct bysyscall_usage children; /* of the children that the process has waited for. */
 	/* Of all threads, those that have ended too; of each as of its last tick or switch. See the cell. */
 	struct bysyscall_usage usage;
-	__u64 reserved[7]; /* 0. */
+	__u32 is_over;     /* not 0: the process has been freed, but a thread that it had has not left its CPU yet. */
+	__u32 reserved32;  /* 0. */
+	__u64 reserved[6]; /* 0. */
 };
 
 /* bysyscall_record.flags */

@@ -109,23 +109,37 @@ static __always_inline void free_record(__u32 record)
 		__sync_fetch_and_and(used, ~(1ULL << number % BYSYSCALL_PAGE_ELEMENTS));
 }
 
+/* Frees a record of which no thread is on a CPU any more, if its process is over. One of those who see that does it. */
+static __always_inline void free_if_over(struct bysyscall_process *process, __u32 record)
+{
+	if (now(&process->is_over) && __sync_val_compare_and_swap(&process->is_over, 1, 0))
+		free_record(record);
+}
+
 /* When nobody counts for the process any more. */
 static __always_inline void give_record_back(struct task_struct *leader)
 {
 	__u64 key = identity(leader);
-	__u32 *record = bpf_map_lookup_elem(&bysys_owners, &key);
+	__u32 *owned = bpf_map_lookup_elem(&bysys_owners, &key);
 	struct bysyscall_process *process;
+	__u32 record;
 
-	if (!record)
+	if (!owned)
 		return;
-	process = record_at(*record);
-	/* A thread that has ended after the leader may not have left its CPU yet: then the next task at the address does this. */
-	if (process && process->running && are_switches_told())
-		return;
-	free_record(*record);
+	record = *owned;
 	/* The element stays if the map is locked by whom we have interrupted (kernel/bpf/hashtab.c, htab_lock_bucket). */
-	*record = 0;
+	*owned = 0;
 	bpf_map_delete_elem(&bysys_owners, &key);
+	process = record_at(record);
+	if (!process)
+		return;
+	/*
+	 * A thread that has ended after the leader, or that execs, may not have left its CPU yet: then stop_running()
+	 * frees it there. A full barrier on both sides, so one of us sees the other.
+	 */
+	__sync_lock_test_and_set(&process->is_over, 1);
+	if (!now(&process->running) || !are_switches_told())
+		free_if_over(process, record);
 }
 
 /* It knows nothing yet. */
@@ -232,7 +246,8 @@ static __always_inline void stop_running(struct cpu_state *state)
 	/* Before others believe the record again. */
 	if (uncounted)
 		element->process.incomplete = 1;
-	__sync_fetch_and_add(&element->process.running, -1);
+	if (__sync_fetch_and_add(&element->process.running, -1) == 1)
+		free_if_over(&element->process, index);
 }
 
 /* A task is on a CPU to which another one has come last, as far as we were told. */

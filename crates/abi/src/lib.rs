@@ -150,7 +150,9 @@ pub struct Process {
     pub told_stime: u64,
     pub children: Usage,
     pub usage: Usage,
-    pub reserved: [u64; 7],
+    pub is_over: u32,
+    pub reserved32: u32,
+    pub reserved: [u64; 6],
 }
 
 const _: () = assert!(size_of::<Header>() == CELL_SIZE as usize);

@@ -111,6 +111,8 @@ assert_same!(
         told_stime,
         children,
         usage,
+        is_over,
+        reserved32,
         reserved
     }
 );
