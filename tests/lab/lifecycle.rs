@@ -289,7 +289,7 @@ fn stop_start_upgrade_under_load() -> Result<()> {
         ensure!(serving.serves()? && !refusing.serves()?, "round {round}: of the wrong version");
         let lived_through = crowd.judge()?;
         ensure!(
-            lived_through >= PROCESSES / 5 && before > 1,
+            lived_through > 0 && before > 1,
             "round {round}: {lived_through} processes were there before and are after it, {before} were served"
         );
         crowd.refill()?;
