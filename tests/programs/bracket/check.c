@@ -93,7 +93,7 @@ void *open_shared(const char *variable, size_t size)
 bool is_wrong(void)
 {
 	return atomic_load(&score->mismatches) || atomic_load(&score->failures) ||
-	       atomic_load(&score->undecided) > atomic_load(&score->answers) / 1000;
+	       atomic_load(&score->undecided) > atomic_load(&score->answers) / 50;
 }
 
 int score_open(void)

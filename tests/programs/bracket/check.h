@@ -69,7 +69,8 @@ extern const char *scenario_name;
 // count, as processes that share memory may be in several such namespaces.
 extern atomic_int maps_that_may_appear;
 
-// Whether anything is wrong: an answer, a failure, or more answers undecided than one of a thousand.
+// Whether anything is wrong: an answer, a failure, or more answers undecided than one of fifty: while
+// others change what is asked for, some are.
 bool is_wrong(void);
 
 // Maps the score of the run: a new one, or that of the process that exec'ed this one. True for the latter.
