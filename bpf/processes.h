@@ -233,21 +233,21 @@ static __always_inline bool is_counted_as_running(struct cpu_state *state, struc
 static __always_inline void stop_running(struct cpu_state *state)
 {
 	__u32 uncounted = state->uncounted;
-	union element *element;
-	__u32 index;
+	struct bysyscall_process *process;
+	__u32 record;
 
 	state->uncounted = 0;
 	if (!state->running)
 		return;
-	index = __sync_lock_test_and_set(&state->running, 0);
-	element = index ? bpf_map_lookup_elem(&bysys_cells, &index) : NULL;
-	if (!element)
+	record = __sync_lock_test_and_set(&state->running, 0);
+	process = record_at(record);
+	if (!process)
 		return;
 	/* Before others believe the record again. */
 	if (uncounted)
-		element->process.incomplete = 1;
-	if (__sync_fetch_and_add(&element->process.running, -1) == 1)
-		free_if_over(&element->process, index);
+		process->incomplete = 1;
+	if (__sync_fetch_and_add(&process->running, -1) == 1)
+		free_if_over(process, record);
 }
 
 /* A task is on a CPU to which another one has come last, as far as we were told. */

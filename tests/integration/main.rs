@@ -15,26 +15,15 @@ mod witness;
 
 use std::process::ExitCode;
 
-use bysyscall_tests::selection::selected;
-use bysyscall_tests::{fixture, namespace};
+use bysyscall_tests::{fixture, namespace, selection};
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // The tests share one service, and some stop it.
     arguments.test_threads = Some(1);
-    if let Err(error) = namespace::enter().and_then(|()| fixture::install()) {
-        eprintln!("integration tests: {error:#}");
-        return ExitCode::FAILURE;
-    }
-    let trials = match trials() {
-        Ok(trials) => trials,
-        Err(error) => {
-            eprintln!("integration tests: {error:#}");
-            return ExitCode::FAILURE;
-        }
-    };
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let trials = namespace::enter().and_then(|()| fixture::install()).and_then(|()| trials());
+    selection::run("integration", &arguments, trials)
 }
 
 fn trials() -> anyhow::Result<Vec<Trial>> {
@@ -48,5 +37,5 @@ fn trials() -> anyhow::Result<Vec<Trial>> {
     trials.extend(witness::trials());
     trials.extend(enabling::trials());
     trials.extend(lifecycle::trials());
-    selected(trials)
+    Ok(trials)
 }

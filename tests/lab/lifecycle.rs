@@ -8,15 +8,14 @@ use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use bysyscall_tests::fixture::{
-    as_nobody, ensure_no_traces, ensure_success, finish, library, path, plain, preloaded, resting,
-    spawn, start, status, stop, trial, wait_until,
+    self, as_nobody, ensure_no_traces, ensure_success, finish, library, path, plain, preloaded,
+    resting, spawn, start, status, stop, trial, wait_until,
 };
 use bysyscall_tests::process::{output, succeed, text};
 use bysyscall_tests::{built, patience};
 use libtest_mimic::Trial;
-use serde_json::Value;
 
 use self::Length::{Seconds, Times};
 use crate::support::set_mode;
@@ -91,8 +90,7 @@ impl Release {
     /// How many processes its service knows.
     fn registered(&self) -> Result<u64> {
         let status = succeed(Command::new(&self.loader).args(["status", "--json"]))?;
-        let status: Value = serde_json::from_str(&status)?;
-        status["registered"]["processes"].as_u64().context("status names no registered processes")
+        fixture::registered(&serde_json::from_str(&status)?)
     }
 
     /// Whether a program that starts now with this library bypasses calls; if

@@ -15,8 +15,7 @@ mod support;
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
-use bysyscall_tests::fixture;
-use bysyscall_tests::selection::selected;
+use bysyscall_tests::{fixture, selection};
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
@@ -24,23 +23,13 @@ fn main() -> ExitCode {
     // The tests share one service, and some stop it. The soak is alone and speaks meanwhile, which
     // it may where the line of a test is printed at its end: with more than one thread.
     arguments.test_threads = Some(if std::env::var_os(soak::ARGUMENTS).is_some() { 2 } else { 1 });
-    let ready = ensure_guest()
-        .and_then(|()| fixture::install())
-        .and_then(|()| support::install())
-        .and_then(|()| trials());
-    let trials = match ready {
-        Ok(trials) => trials,
-        Err(error) => {
-            eprintln!("lab tests: {error:#}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let conclusion = libtest_mimic::run(&arguments, trials);
+    let ready = ensure_guest().and_then(|()| fixture::install()).and_then(|()| support::install());
+    let code = selection::run("lab", &arguments, ready.map(|()| trials()));
     support::print_notes();
-    conclusion.exit_code()
+    code
 }
 
-fn trials() -> Result<Vec<Trial>> {
+fn trials() -> Vec<Trial> {
     let mut trials = guest::trials();
     trials.extend(service::trials());
     trials.extend(refusal::trials());
@@ -49,7 +38,7 @@ fn trials() -> Result<Vec<Trial>> {
     trials.extend(lifecycle::trials());
     trials.extend(foreign::trials());
     trials.extend(soak::trials());
-    selected(trials)
+    trials
 }
 
 fn ensure_guest() -> Result<()> {

@@ -19,7 +19,7 @@ mod upgrade;
 
 use std::process::ExitCode;
 
-use bysyscall_tests::selection::selected;
+use bysyscall_tests::selection;
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
@@ -30,16 +30,10 @@ fn main() -> ExitCode {
         eprintln!("they change the whole machine, so only `make package-test` runs them");
         return ExitCode::FAILURE;
     }
-    match trials() {
-        Ok(trials) => libtest_mimic::run(&arguments, trials).exit_code(),
-        Err(error) => {
-            eprintln!("machine tests: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    selection::run("machine", &arguments, Ok(trials()))
 }
 
-fn trials() -> anyhow::Result<Vec<Trial>> {
+fn trials() -> Vec<Trial> {
     let mut trials = units::trials();
     trials.extend(install::trials());
     trials.extend(service::trials());
@@ -53,5 +47,5 @@ fn trials() -> anyhow::Result<Vec<Trial>> {
     trials.extend(removal::trials());
     trials.extend(after_cut::trials());
     trials.extend(garbage::trials());
-    selected(trials)
+    trials
 }

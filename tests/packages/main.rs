@@ -12,8 +12,7 @@ mod unit;
 
 use std::process::ExitCode;
 
-use bysyscall_tests::selection::selected;
-use bysyscall_tests::{fixture, namespace};
+use bysyscall_tests::{fixture, namespace, selection};
 use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
@@ -22,23 +21,16 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1);
     let ready = namespace::enter()
         .and_then(|()| support::spare_the_machine())
-        .and_then(|()| fixture::install())
-        .and_then(|()| trials());
-    match ready {
-        Ok(trials) => libtest_mimic::run(&arguments, trials).exit_code(),
-        Err(error) => {
-            eprintln!("package tests: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+        .and_then(|()| fixture::install());
+    selection::run("package", &arguments, ready.map(|()| trials()))
 }
 
-fn trials() -> anyhow::Result<Vec<Trial>> {
+fn trials() -> Vec<Trial> {
     let mut trials = unit::trials();
     trials.extend(deb::trials());
     trials.extend(scripts::trials());
     trials.extend(rpm::trials());
     trials.extend(dnf::trials());
     trials.extend(again::trials());
-    selected(trials)
+    trials
 }

@@ -54,15 +54,12 @@ struct identity {
 	uint32_t ids[3];
 };
 
-static struct identity ask(long number, long pid)
+static uint64_t monotonic_ns(void)
 {
-	struct identity answer = {0};
+	struct timespec time;
 
-	if (number == SYS_getresuid || number == SYS_getresgid)
-		answer.result = real(number, &answer.ids[0], &answer.ids[1], &answer.ids[2]);
-	else
-		answer.result = real(number, pid);
-	return answer;
+	real(SYS_clock_gettime, CLOCK_MONOTONIC, &time);
+	return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
 }
 
 // What it told for the last time, unless that is too long ago even for this.
@@ -72,14 +69,15 @@ static struct identity old_identity(long number, long pid)
 		uint64_t time;
 		struct identity answer;
 	} told;
-	struct timespec time;
-
-	real(SYS_clock_gettime, CLOCK_MONOTONIC, &time);
-	const uint64_t now = (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+	const uint64_t now = monotonic_ns();
+	uint32_t *ids = told.answer.ids;
 
 	if (now - told.time > old_ns) {
-		told.answer = ask(number, pid);
 		told.time = now;
+		if (number == SYS_getresuid || number == SYS_getresgid)
+			told.answer.result = real(number, &ids[0], &ids[1], &ids[2]);
+		else
+			told.answer.result = real(number, pid);
 	}
 	return told.answer;
 }
@@ -107,12 +105,16 @@ static long as_libc(long result)
 	return -1;
 }
 
+// A call of one argument, or none.
+static long tell(const char *function, long number, long pid)
+{
+	return is_old(function) ? old_identity(number, pid).result : spoil(function, real(number, pid));
+}
+
 #define IDENTITY(type, name)                                                                        \
 	type name(void)                                                                             \
 	{                                                                                           \
-		if (is_old(#name))                                                                          \
-			return (type)old_identity(SYS_##name, 0).result;                                    \
-		return (type)spoil(#name, real(SYS_##name));                                               \
+		return (type)tell(#name, SYS_##name, 0);                                                   \
 	}
 
 IDENTITY(pid_t, getpid)
@@ -127,9 +129,7 @@ IDENTITY(pid_t, getpgrp)
 #define OF_PROCESS(name)                                                                            \
 	pid_t name(pid_t pid)                                                                       \
 	{                                                                                           \
-		if (is_old(#name))                                                                          \
-			return (pid_t)as_libc(old_identity(SYS_##name, pid).result);                        \
-		return (pid_t)as_libc(spoil(#name, real(SYS_##name, pid)));                                \
+		return (pid_t)as_libc(tell(#name, SYS_##name, pid));                                       \
 	}
 
 OF_PROCESS(getpgid)
@@ -186,11 +186,10 @@ static int remembers(int who, struct rusage *usage)
 		uint64_t time;
 		struct rusage usage;
 	} told[3];
-	struct timespec time;
 
-	if (who < RUSAGE_CHILDREN || who > RUSAGE_THREAD || real(SYS_clock_gettime, CLOCK_MONOTONIC, &time))
+	if (who < RUSAGE_CHILDREN || who > RUSAGE_THREAD)
 		return 0;
-	const uint64_t now = (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+	const uint64_t now = monotonic_ns();
 
 	if (now - told[who + 1].time > old_ns) {
 		told[who + 1].time = now;

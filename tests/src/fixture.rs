@@ -126,6 +126,11 @@ pub fn status() -> Result<Value> {
     Ok(status)
 }
 
+/// How many processes a service knows, by its status.
+pub fn registered(status: &Value) -> Result<u64> {
+    status["registered"]["processes"].as_u64().context("status names no registered processes")
+}
+
 /// Whether a hook is attached.
 pub fn is_attached(hook: &str) -> Result<bool> {
     let status = status()?;

@@ -1,15 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
 //! Which tests are run, beyond what libtest-mimic's arguments can say.
 
+use std::process::ExitCode;
+
 use anyhow::{Result, ensure};
-use libtest_mimic::Trial;
+use libtest_mimic::{Arguments, Trial};
+
+/// Runs the tests of a program that are [`selected`], or says why it cannot.
+pub fn run(name: &str, arguments: &Arguments, trials: Result<Vec<Trial>>) -> ExitCode {
+    match trials.and_then(selected) {
+        Ok(trials) => libtest_mimic::run(arguments, trials).exit_code(),
+        Err(error) => {
+            eprintln!("{name} tests: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Keeps what has one of the words of `BYSYSCALL_TESTS` in its name, or all if that is not set.
-///
-/// # Errors
-///
-/// If a word is in no name: then nobody would notice that a test has another name now.
-pub fn selected(trials: Vec<Trial>) -> Result<Vec<Trial>> {
+/// An error if a word is in no name: then nobody would notice that a test has another name now.
+fn selected(trials: Vec<Trial>) -> Result<Vec<Trial>> {
     match std::env::var("BYSYSCALL_TESTS") {
         Ok(words) => named(trials, &words.split_whitespace().collect::<Vec<_>>()),
         Err(_) => Ok(trials),

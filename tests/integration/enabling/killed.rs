@@ -41,7 +41,8 @@ fn reaches_the_disk_in_order() -> Result<()> {
     let image = Image::new("image")?;
     image.write(PRELOAD, OLD)?;
     for command in ["enable", "disable"] {
-        let steps = steps(&image, &[command, "--global"])?;
+        let options = ["--decode-fds=path", "-e", "trace=fsync,renameat,renameat2,unlinkat"];
+        let steps = trace(&image, &[command, "--global"], &options)?;
         let at = |what: &str, words: &str| {
             let step = |step: &String| step.starts_with(what) && step.contains(words);
             steps.iter().rposition(step).with_context(|| format!("no {what} {words}: {steps:#?}"))
@@ -56,16 +57,16 @@ fn reaches_the_disk_in_order() -> Result<()> {
     Ok(())
 }
 
-/// What a command asks of the file system, with the paths of descriptors.
-fn steps(image: &Image, command: &[&str]) -> Result<Vec<String>> {
+/// The calls of a command, a line each.
+fn trace(image: &Image, command: &[&str], options: &[&str]) -> Result<Vec<String>> {
     let trace = path("trace");
     let traced = image.command(command);
     let mut strace = Command::new("strace");
-    strace.args(["--decode-fds=path", "-e", "trace=fsync,renameat,renameat2,unlinkat", "-o"]);
-    succeed(strace.arg(&trace).arg(traced.get_program()).args(traced.get_args()))?;
-    let steps = fs::read_to_string(&trace)?.lines().map(str::to_owned).collect();
+    strace.args(options).arg("-o").arg(&trace);
+    succeed(strace.arg(traced.get_program()).args(traced.get_args()))?;
+    let calls = fs::read_to_string(&trace)?.lines().map(str::to_owned).collect();
     fs::remove_file(trace)?;
-    Ok(steps)
+    Ok(calls)
 }
 
 fn killed_before_each_system_call() -> Result<()> {
@@ -152,18 +153,10 @@ fn calls(
     disable: &[&str],
     command: &[&str],
 ) -> Result<BTreeMap<String, Vec<usize>>> {
-    let trace = path("trace");
     if command == disable {
         image.succeed(enable, "")?;
     }
-    let victim = image.command(command);
-    succeed(
-        Command::new("strace")
-            .arg("-o")
-            .arg(&trace)
-            .arg(victim.get_program())
-            .args(victim.get_args()),
-    )?;
+    let lines = trace(image, command, &[])?;
     if command == disable {
         image.succeed(enable, "")?;
     } else {
@@ -172,7 +165,7 @@ fn calls(
     let mut counts = BTreeMap::new();
     let mut calls = BTreeMap::<String, Vec<usize>>::new();
     let mut is_started = false;
-    for line in fs::read_to_string(&trace)?.lines() {
+    for line in lines {
         let Some((call, _)) = line.split_once('(') else { continue };
         let count = counts.entry(call.to_owned()).or_insert(0);
         *count += 1;
@@ -183,6 +176,5 @@ fn calls(
         }
     }
     ensure!(calls.contains_key("renameat") || calls.contains_key("unlinkat"), "{calls:?}");
-    fs::remove_file(trace)?;
     Ok(calls)
 }

@@ -146,6 +146,43 @@ static void make_map(char map[MAP_SIZE], int extents)
 	}
 }
 
+// ---- waiting for a map that the parent writes
+
+// Starts a child that enters a namespace without a map, says so, and waits at the gate for one.
+static pid_t start_unmapped(void (*body)(void *), void *argument)
+{
+	atomic_store(&score->arrived, 0);
+	atomic_store(&score->gate, 0);
+	const pid_t child = start(body, argument);
+
+	await(&score->arrived, 1);
+	return child;
+}
+
+// Asks while the map appears, alone and beside other threads; then these are the names of our ids.
+static bool poll_for_map(const struct ids *names)
+{
+	struct ids unmapped = {UNMAPPED, UNMAPPED, UNMAPPED};
+	struct spin spin;
+
+	if (!enter_new()) {
+		arrive(&score->arrived);
+		return false;
+	}
+	check_everywhere(&unmapped);
+	atomic_fetch_add(&maps_that_may_appear, 1);
+	spin_start(&spin);
+	arrive(&score->arrived);
+	while (!atomic_load(&score->gate))
+		check_all();
+	spin_settle(&spin);
+	atomic_fetch_sub(&maps_that_may_appear, 1);
+	spin_settle(&spin);
+	check_ids(names);
+	spin_end(&spin);
+	return true;
+}
+
 // ---- maps of so many extents
 
 struct mapped {
@@ -178,28 +215,13 @@ static void use_map(const struct mapped *m)
 static void live_with_map(void *argument)
 {
 	const struct mapped *m = argument;
-	struct ids unmapped = {UNMAPPED, UNMAPPED, UNMAPPED};
 	struct ids ids = {inside(0) + 1, UNMAPPED, inside(m->extents - 1)};
-	struct spin spin;
 
 	// One of our ids is and stays without a name in the namespace.
 	real(SYS_setresgid, outside(0) + 1, 12345, outside(m->extents - 1));
 	real(SYS_setresuid, outside(0) + 1, 12345, outside(m->extents - 1));
-	if (!enter_new()) {
-		arrive(&score->arrived);
+	if (!poll_for_map(&ids))
 		return;
-	}
-	check_everywhere(&unmapped);
-	atomic_fetch_add(&maps_that_may_appear, 1);
-	spin_start(&spin);
-	arrive(&score->arrived);
-	while (!atomic_load(&score->gate))
-		check_all();
-	spin_settle(&spin);
-	atomic_fetch_sub(&maps_that_may_appear, 1);
-	spin_settle(&spin);
-	check_ids(&ids);
-	spin_end(&spin);
 	check_everywhere(&ids);
 	use_map(m);
 	exec_self("exec-child", real(SYS_getpid));
@@ -211,10 +233,7 @@ static void map_extents(int extents)
 	char map[MAP_SIZE];
 	struct mapped m = {.extents = extents};
 
-	atomic_store(&score->arrived, 0);
-	atomic_store(&score->gate, 0);
-	m.pid = start(live_with_map, &m);
-	await(&score->arrived, 1);
+	m.pid = start_unmapped(live_with_map, &m);
 	if (extents == MOST_EXTENTS) {
 		make_map(map, extents + 1);
 		check_equal("writing too many extents", write_map(m.pid, "uid_map", map), -EINVAL);
@@ -265,24 +284,10 @@ static void live_with_subordinates(void *argument)
 {
 	const struct mapped *m = argument;
 	const int last = m->extents - 1;
-	struct ids unmapped = {UNMAPPED, UNMAPPED, UNMAPPED}, ids = {0, 0, 0};
-	struct spin spin;
+	const struct ids own = {0, 0, 0};
 
-	if (!enter_new()) {
-		arrive(&score->arrived);
+	if (!poll_for_map(&own))
 		return;
-	}
-	check_everywhere(&unmapped);
-	atomic_fetch_add(&maps_that_may_appear, 1);
-	spin_start(&spin);
-	arrive(&score->arrived);
-	while (!atomic_load(&score->gate))
-		check_all();
-	spin_settle(&spin);
-	atomic_fetch_sub(&maps_that_may_appear, 1);
-	spin_settle(&spin);
-	check_ids(&ids);
-	spin_end(&spin);
 	take((struct ids){inside(last) + 1, 0, inside(last)});
 	be_refused(inside(last) + 2, &(struct ids){inside(last) + 1, 0, inside(last)});
 	take((struct ids){0, inside(last), inside(1) + 1});
@@ -293,10 +298,7 @@ void scenario_newuidmap(long number, const char *text)
 	struct mapped m = {.extents = (int)number};
 
 	(void)text;
-	atomic_store(&score->arrived, 0);
-	atomic_store(&score->gate, 0);
-	m.pid = start(live_with_subordinates, &m);
-	await(&score->arrived, 1);
+	m.pid = start_unmapped(live_with_subordinates, &m);
 	reap(start(map_users, &m));
 	reap(start(map_groups, &m));
 	announce(&score->gate, 1);
@@ -329,11 +331,8 @@ static void take_odd_ids(void *unused)
 
 static void map_odd_ids(void)
 {
-	atomic_store(&score->arrived, 0);
-	atomic_store(&score->gate, 0);
-	const pid_t child = start(take_odd_ids, NULL);
+	const pid_t child = start_unmapped(take_odd_ids, NULL);
 
-	await(&score->arrived, 1);
 	write_maps(child, "0 100000 1\n"
 			  "65534 4294967290 2\n"
 			  "2147483647 2147483647 3\n"

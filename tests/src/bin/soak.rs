@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bysyscall_tests::process::{end_command_with_us, loader, preloaded, run};
-use bysyscall_tests::{built, namespace, records};
+use bysyscall_tests::{built, fixture, namespace, records};
 use clap::Parser;
 use serde_json::Value;
 
@@ -101,7 +101,7 @@ fn status() -> Result<Value> {
 }
 
 fn registered() -> Result<u64> {
-    status()?["registered"]["processes"].as_u64().context("status names no registered processes")
+    fixture::registered(&status()?)
 }
 
 /// The number, once it is the wanted one or has had its time.

@@ -67,9 +67,9 @@ fn begins(line: &str) -> bool {
 
 /// How many lines belong to a complaint: up to the end of its last trace.
 fn trace_length(lines: &[&str]) -> usize {
-    let near = lines.iter().take(TRACE_LINES).take_while(|line| !begins(line));
-    let near: Vec<_> = near.collect();
-    near.iter()
+    let near = lines.iter().take(TRACE_LINES).take_while(|line| !begins(line)).count();
+    lines[..near]
+        .iter()
         .rposition(|line| line.contains("</TASK>") || line.contains("end trace"))
         .map_or(0, |last| last + 1)
 }
