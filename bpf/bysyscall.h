@@ -110,8 +110,8 @@
  * Without the first, a new image is described as the old one was. The second
  * notices a syscall user dispatch that a task turns on by a system call of its
  * own; one by libc's prctl() or syscall() the library notices itself. The next
- * two do as bysys_itimer for timer_settime() and RLIMIT_CPU, which are
- * noticed at the next tick without them. bysys_free gives a process's record back.
+ * two do as bysys_itimer for timer_settime() and RLIMIT_CPU; without them
+ * bysys_tick notices the look at the clock that these take. bysys_free gives a process's record back.
  * bysys_ring notices a ring by which a process can wait without a system call; a
  * kernel that lacks the place has no such rings. bysys_lost notices that the kernel takes a process for another
  * one and frees what the other hooks know of it; without it, that is noticed at the next switch or tick.
@@ -152,7 +152,12 @@ struct bysyscall_header {
 	__u64 tick_origin;
 	__u64 jiffies;       /* ticks that the kernel had counted (jiffies_64) at the last one seen. 0: none seen. */
 	__u32 process_start; /* element of the first record of a process; the first of a page. Never 0. */
-	__u32 reserved[53];  /* 0. */
+	/*
+	 * The time that a step of the time stamp counter takes, or slightly less, in 2^-32 ns.
+	 * 0: the clock must be asked for the time since an anchor.
+	 */
+	__u32 counter_step;
+	__u32 reserved[52];  /* 0. */
 };
 
 /* What getrusage() tells, of a thread, a process or its children. */
@@ -358,6 +363,8 @@ struct bysyscall_service {
 	__u32 log_level;    /* of the loader: 1 error, 2 warn, 3 info, 4 debug. */
 	__u32 spare_hooks;  /* bit n: that of row n is loaded, but attached only when a wrapper that needs it is switched on. */
 	char version[32];   /* of the loader; NUL-terminated text. */
+	__u32 counter_step; /* as in the header. */
+	__u32 reserved;     /* 0. */
 };
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
 //! CPU times between two real calls: the scenarios of `tests/programs/clocks`,
-//! with `rdpid` and with `lsl`.
+//! with `rdpid` and with `lsl`, by the time stamp counter and by the clock.
 
 use std::process::Command;
 
@@ -10,16 +10,16 @@ use bysyscall_tests::{accounting, patience, records};
 use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::fixture::{
-    self, Verdict, adds_up_threads, as_nobody, ensure_success, is_attached, limited, loader, plain,
-    preloaded, start, status, stop, trial, verdict,
+    self, Verdict, adds_up_threads, as_nobody, ensure_success, is_attached, library, limited,
+    loader, plain, preloaded, start, status, stop, trial, verdict,
 };
 
 /// No scenario takes as long, by far; a hung one is ended.
 const TIME_LIMIT: u64 = 60;
-const SECONDS: &str = "2";
 const NONE_WRONG: &str = " 0 wrong";
 /// The scenarios that are also run with answers as of the last tick.
-const AS_OF_TICK: [&str; 6] = ["busy", "threads", "short-threads", "exec", "huge-pages", "files"];
+const AS_OF_TICK: [&str; 7] =
+    ["busy", "threads", "short-threads", "sleepers", "exec", "huge-pages", "files"];
 
 /// One test for each scenario, and more for a few: what they ask does not depend on the user.
 pub fn trials() -> Result<Vec<Trial>> {
@@ -55,13 +55,27 @@ pub fn trials() -> Result<Vec<Trial>> {
             by_lsl.env("BYSYSCALL_CPU_NUMBER", "lsl");
             add("lsl", by_lsl);
         }
+        if ["busy", "migrate", "threads", "children"].contains(&name) {
+            let mut by_clock = command(name);
+            by_clock.env("BYSYSCALL_TIME", "vdso");
+            add("vdso", by_clock);
+        }
     }
     Ok(trials)
 }
 
+/// How long a scenario takes; less where CPUs are emulated, so that a kernel's tests take 15 minutes.
+fn seconds() -> &'static str {
+    if patience::scale() == 1 { "2" } else { "1" }
+}
+
 /// The scenario with the library preloaded.
 fn command(scenario: &str) -> Command {
-    limited(TIME_LIMIT, "clocks", &[scenario, SECONDS])
+    let mut command = limited(TIME_LIMIT, "clocks", &[scenario, seconds()]);
+    if scenario == "dlopen-late" {
+        command.env_remove("LD_PRELOAD").env("CLOCKS_LIBRARY", library());
+    }
+    command
 }
 
 fn run(mut command: Command) -> Result<Completion> {
@@ -82,7 +96,7 @@ fn run_as_of_tick(scenario: &str) -> Result<()> {
         adds_up_threads(status)?;
     }
     let verdict =
-        verdict(&mut limited(TIME_LIMIT, "clocks", &[scenario, SECONDS, "tick"]), NONE_WRONG);
+        verdict(&mut limited(TIME_LIMIT, "clocks", &[scenario, seconds(), "tick"]), NONE_WRONG);
     stop()?;
     match verdict? {
         Verdict::Right => Ok(()),
@@ -122,14 +136,16 @@ fn add_up_early_threads() -> Result<()> {
     const TIMES: u64 = 100_000;
     // Emulated clocks may seem to be slewed, and then calls are real for longer than this takes.
     let enough = if patience::scale() > 1 { 0 } else { TIMES / 2 };
-    enough_answers(enough, "early_thread", &[&TIMES.to_string()], "getrusage").map(drop)
+    enough_answers(enough, "early_thread", &[&TIMES.to_string()], ["getrusage"]).map(drop)
 }
 
 /// Clocks of several threads are real calls until the kernel was seen to hide no switch, and for good where it does.
 fn switches_are_watched_first() -> Result<()> {
     const MANY: u64 = 1000;
     const STARTS: u32 = 3;
-    let ask = |times: u64| counts("early_thread", &[&times.to_string()], "clock");
+    let ask = |times: u64| {
+        counts("early_thread", &[&times.to_string()], ["clock"]).map(|[of_clock]| of_clock)
+    };
     // Where a start and a program take longer than the watch, nothing is shown.
     let mut was_watched = false;
     for _ in 0..STARTS {
@@ -144,7 +160,7 @@ fn switches_are_watched_first() -> Result<()> {
     }
     ensure!(was_watched, "{STARTS} programs began too late after the start");
     if adds_up_threads(status)? {
-        enough_answers(MANY, "early_thread", &["100000"], "clock")?;
+        enough_answers(MANY, "early_thread", &["100000"], ["clock"])?;
     } else {
         let (bypassed, real) = ask(MANY)?;
         ensure!(bypassed == 0 && real == MANY, "in the end: {bypassed} bypassed, {real} real");
@@ -189,27 +205,36 @@ fn finds_old_answers() -> Result<()> {
     Ok(())
 }
 
-/// Calls that were answered and that were real, of a function, as `BYSYSCALL_LOG` tells.
-fn counts(program: &str, arguments: &[&str], function: &str) -> Result<(u64, u64)> {
+/// Calls that were answered and that were real, of each function, as `BYSYSCALL_LOG` tells.
+fn counts<const N: usize>(
+    program: &str,
+    arguments: &[&str],
+    functions: [&str; N],
+) -> Result<[(u64, u64); N]> {
     let output = output(preloaded(program, arguments).env("BYSYSCALL_LOG", "debug"))?;
     ensure_success(program, &output)?;
     let said = text(&output.stderr);
-    let count = |before: &str, after: &str| -> Result<u64> {
+    let count = |function: &str, before: &str, after: &str| -> Result<u64> {
         let count = said.lines().find_map(|line| {
             line.strip_prefix(&format!("{function}: {before}"))?.strip_suffix(after)
         });
         count.map_or(Ok(0), |count| count.parse().with_context(|| said.clone()))
     };
-    Ok((count("bypassed ", " times")?, count("", " real calls")?))
+    let mut counts = [(0, 0); N];
+    for (counts, function) in counts.iter_mut().zip(functions) {
+        *counts = (count(function, "bypassed ", " times")?, count(function, "", " real calls")?);
+    }
+    Ok(counts)
 }
 
 /// What the brackets show is worth something only if the answers come from the cells.
 fn answers_are_bypassed() -> Result<()> {
     const MANY: u64 = 1000;
     start()?;
+    let functions = ["clock_gettime", "clock", "times"];
     for scenario in ["busy", "system", "children"] {
-        for function in ["clock_gettime", "clock", "times"] {
-            let (bypassed, real) = enough_answers(MANY, "clocks", &[scenario, SECONDS], function)?;
+        let counts = enough_answers(MANY, "clocks", &[scenario, "2"], functions)?;
+        for (function, (bypassed, real)) in functions.iter().zip(counts) {
             // Each new clock tick of times() is told by a real call, and a call that waits for
             // children is followed by some.
             let allowed = match scenario {
@@ -220,26 +245,28 @@ fn answers_are_bypassed() -> Result<()> {
             ensure!(real <= allowed, "{scenario}: {function}: {bypassed} bypassed, {real} real");
         }
     }
-    enough_answers(MANY, "clocks", &["threads", SECONDS], "clock_gettime").map(drop)
+    enough_answers(MANY, "clocks", &["threads", "2"], ["clock_gettime"]).map(drop)
 }
 
-/// [`counts`] of a run with more answers than these. On emulated CPUs hooks look at the clocks so late that these may
+/// [`counts`] of a run with more answers of each than these. On emulated CPUs hooks look at the clocks so late that these may
 /// seem to be slewed, and then calls are real for about as long as a program takes: there it may be run again.
-fn enough_answers(
+fn enough_answers<const N: usize>(
     enough: u64,
     program: &str,
     arguments: &[&str],
-    function: &str,
-) -> Result<(u64, u64)> {
+    functions: [&str; N],
+) -> Result<[(u64, u64); N]> {
     let mut seen = Vec::new();
     for _ in 0..patience::scale() {
-        let counts = counts(program, arguments, function)?;
-        if counts.0 > enough {
+        let counts = counts(program, arguments, functions)?;
+        if counts.iter().all(|(bypassed, _)| *bypassed > enough) {
             return Ok(counts);
         }
         seen.push(counts);
     }
-    bail!("{program} {arguments:?}: {function}: bypassed and real calls of each attempt: {seen:?}")
+    bail!(
+        "{program} {arguments:?}: {functions:?}: bypassed and real calls of each attempt: {seen:?}"
+    )
 }
 
 /// What is switched off makes real calls, and needs no hook.
@@ -272,7 +299,8 @@ fn switched_off() -> Result<()> {
             "{name}: {:?}",
             off(name)
         );
-        ensure!(counts("clocks", &["busy", SECONDS], name)?.0 == 0, "{name} is bypassed");
+        let [(bypassed, real)] = counts("clocks", &["busy", "1"], [name])?;
+        ensure!(bypassed == 0 && real > 0, "{name}: {bypassed} bypassed, {real} real");
     }
     ensure!(off("getpid").is_none(), "getpid: {:?}", off("getpid"));
     let again = output(&mut loader(&["start"]))?;

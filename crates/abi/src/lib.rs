@@ -76,7 +76,8 @@ pub struct Header {
     pub tick_origin: u64,
     pub jiffies: u64,
     pub process_start: u32,
-    pub reserved: [u32; 53],
+    pub counter_step: u32,
+    pub reserved: [u32; 52],
 }
 
 /// `struct bysyscall_cell`: elements 1 and up of the cells map.
@@ -226,6 +227,8 @@ pub struct Service {
     pub log_level: u32,
     pub spare_hooks: u32,
     pub version: [u8; 32],
+    pub counter_step: u32,
+    pub reserved: u32,
 }
 
 /// Wrappers that a set of attached hooks keeps right.

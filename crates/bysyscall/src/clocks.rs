@@ -7,25 +7,26 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use bysyscall_abi::arch::{Cpu, has_counter};
 use libbpf_rs::btf::Btf;
 use libbpf_rs::btf::types::Struct;
 use rustix::time::{ClockId, clock_getres, clock_gettime};
+
+use crate::kernel;
 
 /// Clock sources that the vDSO can read (`enum vdso_clock_mode`), by their names in sysfs.
 const READABLE: [&str; 3] = ["tsc", "kvm-clock", "hyperv_clocksource_tsc_page"];
 
 /// Why this kernel's account of CPU time cannot be told from outside; `None`: it can.
 pub fn obstacle() -> Option<String> {
-    const CLOCKSOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
     const NOHZ_FULL: &str = "/sys/devices/system/cpu/nohz_full";
 
-    let read = |path| fs::read_to_string(path).unwrap_or_default();
-    let clocksource = read(CLOCKSOURCE);
-    if !READABLE.contains(&clocksource.trim()) {
-        return Some(format!("the vDSO cannot read the clock source {}", clocksource.trim()));
+    let clocksource = clocksource();
+    if !READABLE.contains(&clocksource.as_str()) {
+        return Some(format!("the vDSO cannot read the clock source {clocksource}"));
     }
     // There the kernel charges times at each entry (kernel/sched/cputime.c, vtime_task_switch).
-    if has_cpus(&read(NOHZ_FULL)) {
+    if has_cpus(&fs::read_to_string(NOHZ_FULL).unwrap_or_default()) {
         return Some("the kernel runs with nohz_full".to_owned());
     }
     let Ok(kernel) = Btf::from_vmlinux() else {
@@ -39,6 +40,75 @@ pub fn obstacle() -> Option<String> {
         queue.iter().any(|member| member.name.is_some_and(|name| name == "rq"))
     });
     (!has_queue).then(|| "the kernel lacks CONFIG_FAIR_GROUP_SCHED".to_owned())
+}
+
+/// By what the kernel tells the time.
+fn clocksource() -> String {
+    const PATH: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    fs::read_to_string(PATH).unwrap_or_default().trim().to_owned()
+}
+
+/// The time stamp counter, where it is what the kernel tells the time by, and so steps alike on all CPUs.
+pub struct Counter {
+    since: Look,
+}
+
+impl Counter {
+    /// Begins to measure it; `None`: it is not to be read instead of the clock.
+    pub fn measure() -> Option<Self> {
+        let may_be_read =
+            clocksource() == "tsc" && has_counter() && kernel::tells_cpus(|| Cpu::with_counter().1);
+        may_be_read.then(|| Self { since: Look::take() })
+    }
+
+    /// What a header says of it; 0: it could not be measured.
+    pub fn step(self) -> u32 {
+        const LONG_ENOUGH: Duration = Duration::from_millis(50);
+        /// Millionths that are taken off, lest it be more than what the kernel counts by: twice what two looks may be wrong by, and some for its rounding.
+        const LESS: u128 = 60;
+        /// ns
+        const NEAR: u64 = 500;
+
+        let elapsed = Look::take().time.saturating_sub(self.since.time);
+        sleep(LONG_ENOUGH.saturating_sub(Duration::from_nanos(elapsed)));
+        let now = Look::take();
+        let time = u128::from(now.time.saturating_sub(self.since.time));
+        let steps = u128::from(now.counter.saturating_sub(self.since.counter)).max(1);
+        let step = |less: u128| (time << 32) * (1_000_000 - less) / (steps * 1_000_000);
+        let is_near = |look: &Look| (u128::from(look.took) * step(0)) >> 32 < u128::from(NEAR);
+        match u32::try_from(step(LESS)) {
+            Ok(step) if is_near(&now) && is_near(&self.since) => step,
+            _ => 0,
+        }
+    }
+}
+
+/// The counter beside the clock that it drives, unslewed.
+struct Look {
+    counter: u64,
+    /// ns
+    time: u64,
+    /// Steps from the counter to the clock and back.
+    took: u64,
+}
+
+impl Look {
+    /// The nearest of several.
+    fn take() -> Self {
+        const LOOKS: u32 = 50;
+        let look = |_| {
+            let (before, _) = Cpu::with_counter();
+            let time = clock_gettime(ClockId::MonotonicRaw);
+            let (after, _) = Cpu::with_counter();
+            let took = after.saturating_sub(before);
+            let time = time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64;
+            Self { counter: before + took / 2, time, took }
+        };
+        let first = look(0);
+        (1..LOOKS)
+            .map(look)
+            .fold(first, |best, next| if next.took < best.took { next } else { best })
+    }
 }
 
 /// Whether a list of CPUs, as sysfs has it, names one.

@@ -32,21 +32,26 @@ fn highest_cpu(ranges: &str) -> Option<u32> {
     ranges.trim().rsplit([',', '-']).next()?.parse().ok()
 }
 
-/// Whether `rdpid` tells the number of each CPU that we may run on; a
-/// hypervisor that leaves its register unset must not be believed.
+/// Whether `rdpid` tells the number of each CPU.
 pub fn rdpid_is_right() -> bool {
+    has_rdpid() && tells_cpus(Cpu::by_rdpid)
+}
+
+/// Whether an instruction tells the number of each CPU that we may run on; a
+/// hypervisor that leaves its register unset must not be believed.
+pub fn tells_cpus(tell: impl Fn() -> Cpu + Send + 'static) -> bool {
     // The affinity is that of the thread alone, and ends with it.
-    let look = || {
+    let look = move || {
         let allowed = sched_getaffinity(None).unwrap_or_default();
         (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).all(|number| {
             let mut only = CpuSet::new();
             only.set(number);
             // A CPU that has just gone offline is nobody's.
             sched_setaffinity(None, &only).is_err()
-                || (Cpu::by_rdpid() == Cpu::by_lsl() && Cpu::by_rdpid().number() == number)
+                || (tell() == Cpu::by_lsl() && tell().number() == number)
         })
     };
-    has_rdpid() && std::thread::spawn(look).join().unwrap_or(false)
+    std::thread::spawn(look).join().unwrap_or(false)
 }
 
 /// Release of the running kernel, as `uname -r` prints it.

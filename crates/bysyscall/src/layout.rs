@@ -39,6 +39,7 @@ assert_same!(
         tick_origin,
         jiffies,
         process_start,
+        counter_step,
         reserved
     }
 );
@@ -141,6 +142,8 @@ assert_same!(
         only,
         log_level,
         spare_hooks,
-        version
+        version,
+        counter_step,
+        reserved
     }
 );

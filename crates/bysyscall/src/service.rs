@@ -308,13 +308,17 @@ fn set_up(interrupts: &Interrupts, options: Options, config: &Config) -> Result<
     let held_flag = if held { abi::RECORD_HELD } else { 0 };
     let rdpid_flag = if kernel::rdpid_is_right() { abi::RECORD_RDPID } else { 0 };
     let own_id_flag = if kernel::own_id_may_be_refused() { 0 } else { abi::RECORD_OWN_ID };
+    // That takes a while, and so does what comes between.
+    let counter = clocks::Counter::measure();
+    let tick_origin = tick_origin();
     let service = Service {
         generation: random_number()?,
         started_at: SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() as u64,
         abi_version: abi::ABI_VERSION,
         record_flags: held_flag | rdpid_flag | own_id_flag,
         cell_count: kernel::possible_cpus()?,
-        tick_origin: tick_origin(),
+        tick_origin,
+        counter_step: counter.map_or(0, clocks::Counter::step),
         reads_paths: 1,
         ..Service::default()
     };

@@ -34,6 +34,8 @@ pub struct Status {
     held: Option<bool>,
     /// How processes ask on which CPU they are: `rdpid` or `lsl`.
     cpu_number_by: Option<&'static str>,
+    /// How they tell the time since an anchor: by the time stamp counter, `rdtscp`, or the clock of the `vdso`.
+    time_by: Option<&'static str>,
     /// Whether CPU times of a process of several threads are answered; `null`: not yet, and perhaps never.
     #[serde(rename = "threads_added_up", serialize_with = "are_all_told")]
     switches: Option<Switches>,
@@ -185,6 +187,7 @@ pub fn collect() -> Result<Status> {
         lockdown: kernel::lockdown(),
         held: service.map(is_held),
         cpu_number_by: service.map(cpu_number_by),
+        time_by: service.map(time_by),
         switches: published.map(|(_, switches)| switches),
         getrusage: published.map(|(published, _)| {
             if published & bysyscall_abi::USAGE_BY_TICK != 0 { "tick" } else { "exact" }
@@ -226,6 +229,10 @@ fn is_held(service: &Service) -> bool {
 
 fn cpu_number_by(service: &Service) -> &'static str {
     if service.record_flags & bysyscall_abi::RECORD_RDPID != 0 { "rdpid" } else { "lsl" }
+}
+
+fn time_by(service: &Service) -> &'static str {
+    if service.counter_step != 0 { "rdtscp" } else { "vdso" }
 }
 
 /// What the kernel knows of the program behind a pinned link (`struct bpf_prog_info`).
@@ -289,7 +296,8 @@ impl fmt::Display for Status {
             writeln!(f, "no overlayfs: do not unmount {}", paths::links_dir().display())?;
         }
         if self.cpu_number_by == Some("lsl") {
-            writeln!(f, "the CPUs have no rdpid, so each answer takes a slower lsl")?;
+            let but = if self.time_by == Some("rdtscp") { " but of CPU times" } else { "" };
+            writeln!(f, "the CPUs have no rdpid, so each answer{but} takes a slower lsl")?;
         }
         let why_not_added_up = match self.switches {
             None | Some(Switches::Told) => None,

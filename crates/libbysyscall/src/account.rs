@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
-//! How long threads and processes have run, by what the cell says of its anchor and the vDSO's clock
+//! How long threads and processes have run, by what the cell says of its anchor and a clock
 //! says of the time since.
 
 use core::ptr::{null_mut, read_volatile};
@@ -8,13 +8,14 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 
 use bysyscall_abi::{Cell, Header, PAGE_ELEMENTS, Process};
 
+use crate::counter::NEAR;
 use crate::times::Split;
 use crate::vdso::Timespec;
 
 /// ns
 pub const SECOND: u64 = 1_000_000_000;
 /// Ticks without a new anchor after which it is no longer believed.
-const BELIEVED_TICKS: u64 = 4;
+pub const BELIEVED_TICKS: u64 = 4;
 /// The clock that times are told by may be slewed by so much against that of the kernel's account
 /// (1/2048: `kernel/time/ntp.c`, `MAXFREQ`). That much less is told, lest an answer at a tick be less than one before.
 const SLEW_SHIFT: u32 = 11;
@@ -36,9 +37,48 @@ pub fn set_processes(first: u32, page: *mut Process) {
     PROCESSES.store(page, Relaxed);
 }
 
-/// ns from the anchor to a time that was read before; `None`: the anchor is too old, or has been set since.
+/// When an answer is true.
+#[derive(Clone, Copy)]
+pub struct Moment {
+    /// ns since the anchor, not more than there were.
+    pub elapsed: u64,
+    /// ns of CLOCK_MONOTONIC, not less than there were.
+    pub latest: u64,
+}
+
+impl Moment {
+    /// A time that was read before; `None`: the anchor is too old, or has been set since.
+    #[inline(always)]
+    pub fn by_clock(cell: *const Cell, now: Timespec) -> Option<Self> {
+        let latest = (now.seconds as u64).wrapping_mul(SECOND).wrapping_add(now.nanoseconds as u64);
+        Some(Self { elapsed: since_anchor(cell, now)?, latest })
+    }
+
+    /// ns since an anchor by a pair of it.
+    #[inline(always)]
+    pub fn by_counter(anchor: u64, elapsed: u64) -> Self {
+        /// By far more than what the clock may be slewed by, and a step is short of.
+        const SHORT_SHIFT: u32 = 8;
+        let latest = anchor.wrapping_add(elapsed + (elapsed >> SHORT_SHIFT) + NEAR + 1);
+        Self { elapsed, latest }
+    }
+}
+
+/// ns from an anchor to a time that was read before; `None`: it is too old, or has been set since.
+pub fn since(anchor: u64, now: Timespec) -> Option<u64> {
+    let now = (now.seconds as u64).wrapping_mul(SECOND).wrapping_add(now.nanoseconds as u64);
+    told(now.wrapping_sub(anchor))
+}
+
+/// What is told of so many ns since an anchor, if it is believed.
 #[inline(always)]
-pub fn since_anchor(cell: *const Cell, now: Timespec) -> Option<u64> {
+fn told(elapsed: u64) -> Option<u64> {
+    (elapsed < BELIEVED_TICKS * TICK.load(Relaxed)).then(|| elapsed - (elapsed >> SLEW_SHIFT))
+}
+
+/// The same as [`since`] of the anchor in the cell.
+#[inline(always)]
+fn since_anchor(cell: *const Cell, now: Timespec) -> Option<u64> {
     // SAFETY: the caller has it from `answer`, which passes a readable cell.
     let (anchor, seconds) = unsafe {
         (read_volatile(&raw const (*cell).anchor), read_volatile(&raw const (*cell).anchor_seconds))
@@ -54,7 +94,7 @@ pub fn since_anchor(cell: *const Cell, now: Timespec) -> Option<u64> {
             .wrapping_add(now.nanoseconds as u64)
             .wrapping_sub(anchor)
     };
-    (elapsed < BELIEVED_TICKS * TICK.load(Relaxed)).then(|| elapsed - (elapsed >> SLEW_SHIFT))
+    told(elapsed)
 }
 
 /// Whether the anchor was set a few ticks ago at most, at the time of the last tick.
@@ -75,9 +115,14 @@ pub struct CpuTime {
 
 impl CpuTime {
     #[inline(always)]
-    fn new(total: u64, seconds: u32, elapsed: u64) -> Self {
-        let seconds = seconds.into();
-        Self { seconds, nanoseconds: total.wrapping_sub(seconds * SECOND).wrapping_add(elapsed) }
+    fn new(total: u64, seconds: u64) -> Self {
+        Self { seconds, nanoseconds: total.wrapping_sub(seconds.wrapping_mul(SECOND)) }
+    }
+
+    /// What was true at the anchor, at another moment.
+    #[inline(always)]
+    pub fn at(self, moment: Moment) -> Self {
+        Self { nanoseconds: self.nanoseconds.wrapping_add(moment.elapsed), ..self }
     }
 
     /// ns
@@ -97,22 +142,22 @@ impl CpuTime {
     }
 }
 
-/// How long the task had run by `now`.
+/// How long the task had run at the anchor.
 #[inline(always)]
-pub fn thread_time(cell: *const Cell, now: Timespec) -> Option<CpuTime> {
-    // SAFETY: as above.
+pub fn thread_time(cell: *const Cell) -> Option<CpuTime> {
+    // SAFETY: the caller has it from `answer`, which passes a readable cell.
     let (runtime, seconds) = unsafe {
         (
             read_volatile(&raw const (*cell).runtime),
             read_volatile(&raw const (*cell).runtime_seconds),
         )
     };
-    Some(CpuTime::new(runtime, seconds, since_anchor(cell, now)?))
+    Some(CpuTime::new(runtime, seconds.into()))
 }
 
-/// How long the threads of the process had run by `now`.
+/// How long the threads of the process had run at the anchor.
 #[inline(always)]
-pub fn process_time(cell: *const Cell, now: Timespec) -> Option<CpuTime> {
+pub fn process_time(cell: *const Cell) -> Option<CpuTime> {
     // SAFETY: as above.
     let (runtime, seconds, has_cpu_timers) = unsafe {
         (
@@ -125,20 +170,16 @@ pub fn process_time(cell: *const Cell, now: Timespec) -> Option<CpuTime> {
         return None;
     }
     if runtime == 0 {
-        return threads_time(cell, now);
+        return threads_time(cell);
     }
-    Some(CpuTime::new(runtime, seconds, since_anchor(cell, now)?))
+    Some(CpuTime::new(runtime, seconds.into()))
 }
 
 /// The same for a process of several threads.
 #[inline(never)]
-fn threads_time(cell: *const Cell, now: Timespec) -> Option<CpuTime> {
+fn threads_time(cell: *const Cell) -> Option<CpuTime> {
     let threads = Threads::read(cell)?;
-    if threads.has_cpu_timers {
-        return None;
-    }
-    let time = threads.runtime.wrapping_add(since_anchor(cell, now)?);
-    Some(CpuTime { seconds: time / SECOND, nanoseconds: time % SECOND })
+    (!threads.has_cpu_timers).then(|| CpuTime::new(threads.runtime, threads.runtime / SECOND))
 }
 
 /// The record of the caller's process, if it has one on the page that is mapped.

@@ -8,9 +8,11 @@ use core::sync::atomic::Ordering::Relaxed;
 use bysyscall_abi::arch::Cpu;
 use bysyscall_abi::{Cell, FLAGS_MASK};
 
+use crate::account::Moment;
 use crate::arch::stack_pointer;
-use crate::state;
-use crate::vdso::{self, Timespec};
+use crate::counter::{self, Noted, Pair};
+use crate::state::{self, LINES, LINES_BITS};
+use crate::vdso;
 
 /// Why a cell gave no answer.
 enum Refused {
@@ -20,6 +22,8 @@ enum Refused {
     Elsewhere(Cpu),
     /// We were switched out while reading; another attempt may do.
     Disturbed,
+    /// Nobody has noted what the counter was at the anchor.
+    Unpaired,
 }
 
 /// Reads from the cell of the CPU with the number `guess`: `read` gets it and must read it
@@ -62,6 +66,37 @@ unsafe fn attempt<T>(
     value.ok_or(Refused::Off)
 }
 
+/// The same of what changes with time: `load` is what [`attempt`] has read, `tell` makes an answer of that and of the time. The
+/// instruction that tells the time tells the CPU too.
+///
+/// # Safety
+///
+/// As for [`attempt`].
+#[inline(always)]
+unsafe fn attempt_by_counter<L, T>(
+    cells: *const Cell,
+    bit: u32,
+    guess: usize,
+    load: impl Fn(*const Cell) -> Option<L>,
+    tell: impl Fn(L, Moment) -> Option<T>,
+) -> Result<T, Refused> {
+    let counter = core::cell::Cell::new(0);
+    let cpu = || {
+        let (now, cpu) = Cpu::with_counter();
+        counter.set(now);
+        cpu
+    };
+    let read = |cell: *const Cell| {
+        // SAFETY: the caller's promise.
+        let anchor = unsafe { read_volatile(&raw const (*cell).anchor) };
+        Some((Pair::of(guess), anchor, load(cell)?))
+    };
+    // SAFETY: the caller's promise.
+    let (pair, anchor, loaded) = unsafe { attempt(cells, bit, guess, cpu, read) }?;
+    let elapsed = pair.since(anchor, guess, counter.get()).ok_or(Refused::Unpaired)?;
+    tell(loaded, Moment::by_counter(anchor, elapsed)).ok_or(Refused::Off)
+}
+
 /// The answer of the wrapper with this bit, or that of the real call.
 #[inline(always)]
 pub fn answer<T>(
@@ -75,27 +110,60 @@ pub fn answer<T>(
 /// The answer in the shortest way, if that leads to one.
 #[inline(always)]
 pub fn answer_at_once<T>(bit: u32, read: impl Fn(*const Cell) -> Option<T>) -> Option<T> {
-    let cells = state::DIRECT[bit as usize].load(Relaxed);
-    if cells.is_null() {
-        return None;
-    }
-    // SAFETY: the constructor sets the pointer to mapped cells, and without the mark only where rdpid
-    // works. Both numbers are of a CPU that there is: the kernel numbers them below the count that it made cells for.
+    let way = Way::shortest(bit)?;
+    // SAFETY: `Way` has mapped cells, and guesses a CPU that there is.
     unsafe {
-        if cells.addr() & state::BY_LSL_MARK == 0 {
-            attempt(cells, bit, Cpu::by_rdpid().number(), Cpu::by_rdpid, read)
+        if way.by_lsl {
+            attempt(way.cells, bit, way.guess(), Cpu::by_lsl, read)
         } else {
-            let cells = cells.map_addr(|address| address & !state::BY_LSL_MARK);
-            attempt(cells, bit, Place::of_caller().guess(), Cpu::by_lsl, read)
+            attempt(way.cells, bit, way.guess(), Cpu::by_rdpid, read)
         }
     }
     .ok()
 }
 
-/// The time for [`answer_at_once`], by CLOCK_MONOTONIC; `None`: the shortest way leads to no answer.
+/// The same of what changes with time; see [`attempt_by_counter`].
 #[inline(always)]
-pub fn time_at_once(bit: u32) -> Option<Timespec> {
-    (!state::DIRECT[bit as usize].load(Relaxed).is_null()).then(vdso::monotonic)
+pub fn timed_at_once<L, T>(
+    bit: u32,
+    load: impl Fn(*const Cell) -> Option<L>,
+    tell: impl Fn(L, Moment) -> Option<T>,
+) -> Option<T> {
+    if counter::is_on() {
+        let way = Way::shortest(bit)?;
+        // SAFETY: as above.
+        return unsafe { attempt_by_counter(way.cells, bit, way.guess(), load, tell) }.ok();
+    }
+    Way::shortest(bit)?;
+    // First of all: the vDSO waits for what comes before it, and what comes after goes on beside it.
+    let now = vdso::monotonic();
+    answer_at_once(bit, |cell| tell(load(cell)?, Moment::by_clock(cell, now)?))
+}
+
+/// How to get at a cell.
+struct Way {
+    cells: *const Cell,
+    by_lsl: bool,
+}
+
+impl Way {
+    /// `None`: there is a slower one only, if any.
+    #[inline(always)]
+    fn shortest(bit: u32) -> Option<Self> {
+        let cells = state::DIRECT[bit as usize].load(Relaxed);
+        // The constructor sets the pointer to mapped cells, and without the mark only where rdpid works.
+        let by_lsl = cells.addr() & state::BY_LSL_MARK != 0;
+        (!cells.is_null()).then(|| Self {
+            cells: cells.map_addr(|address| address & !state::BY_LSL_MARK),
+            by_lsl,
+        })
+    }
+
+    /// Both numbers are of a CPU that there is: the kernel numbers them below the count that it made cells for.
+    #[inline(always)]
+    fn guess(&self) -> usize {
+        if self.by_lsl { Place::of_caller().guess() } else { Cpu::by_rdpid().number() }
+    }
 }
 
 /// [`answer_at_once`] with all that the shortest way leaves out: more attempts, setting the
@@ -108,34 +176,94 @@ pub fn answer_slowly<T>(
     read: impl Fn(*const Cell) -> Option<T>,
     real: impl Fn() -> T,
 ) -> T {
+    // SAFETY: `persist` passes mapped cells and a CPU that there is.
+    let attempt = |cells, guess| unsafe { attempt(cells, bit, guess, cpu_here, &read) };
+    conclude(bit, persist(bit, place, attempt).unwrap_or(None), real)
+}
+
+/// The same for [`timed_at_once`].
+#[cold]
+#[inline(never)]
+pub fn timed_slowly<L, T>(
+    bit: u32,
+    place: Place,
+    load: impl Fn(*const Cell) -> Option<L>,
+    tell: impl Fn(L, Moment) -> Option<T>,
+    real: impl Fn() -> T,
+) -> T {
+    // SAFETY: as above.
+    let by_counter = |cells, guess| unsafe { attempt_by_counter(cells, bit, guess, &load, &tell) };
+    if counter::is_on()
+        && let Ok(value) = persist(bit, place, by_counter)
+    {
+        return conclude(bit, value, real);
+    }
+    let by_clock = |cells, guess| {
+        let read = |cell: *const Cell| {
+            let now = vdso::monotonic();
+            let told = tell(load(cell)?, Moment::by_clock(cell, now)?);
+            // What a signal handler has told by a pair meanwhile may be ahead of the clock.
+            // SAFETY: as above.
+            let anchor = unsafe { read_volatile(&raw const (*cell).anchor) };
+            if counter::is_on() && Pair::of(guess).is_of(anchor, guess) { None } else { told }
+        };
+        // SAFETY: as above.
+        unsafe { attempt(cells, bit, guess, cpu_here, read) }
+    };
+    conclude(bit, persist(bit, place, by_clock).unwrap_or(None), real)
+}
+
+/// Counts what was answered, or makes the real call.
+#[inline(always)]
+fn conclude<T>(bit: u32, value: Option<T>, real: impl Fn() -> T) -> T {
+    count(if value.is_some() { &state::BYPASSED } else { &state::REAL }, bit);
+    value.unwrap_or_else(real)
+}
+
+fn cpu_here() -> Cpu {
+    if state::BY_LSL.load(Relaxed) { Cpu::by_lsl() } else { Cpu::by_rdpid() }
+}
+
+/// There is no place for a pair, so no pair has answered since the anchor was set.
+struct NoPlace;
+
+/// Attempts until one succeeds or no other would; `None`: none has.
+#[inline(always)]
+fn persist<T>(
+    bit: u32,
+    place: Place,
+    attempt: impl Fn(*const Cell, usize) -> Result<T, Refused>,
+) -> Result<Option<T>, NoPlace> {
     const ATTEMPTS: usize = 4;
-    if state::WANTED.load(Relaxed) & (1 << bit) != 0 {
-        let cells = state::CELLS.load(Relaxed);
-        let by_lsl = state::BY_LSL.load(Relaxed);
-        let cpu = || if by_lsl { Cpu::by_lsl() } else { Cpu::by_rdpid() };
-        let mut guess = if by_lsl { place.guess() } else { cpu().number() };
-        for _ in 0..ATTEMPTS {
-            // SAFETY: CELLS was set to mapped cells before WANTED got its bits. What is guessed is a CPU
-            // that there is: the kernel numbers them below the count that it made cells for.
-            match unsafe { attempt(cells, bit, guess, cpu, &read) } {
-                Ok(value) => {
-                    count(&state::BYPASSED, bit);
-                    return value;
-                }
-                Err(Refused::Off) => break,
-                Err(Refused::Disturbed) => {}
-                Err(Refused::Elsewhere(here)) => {
-                    guess = here.number();
-                    if by_lsl {
-                        // SAFETY: as above.
-                        unsafe { place.set(cells, guess) };
-                    }
+    if state::WANTED.load(Relaxed) & (1 << bit) == 0 {
+        return Ok(None);
+    }
+    let cells = state::CELLS.load(Relaxed);
+    let by_lsl = state::BY_LSL.load(Relaxed);
+    let mut guess = if by_lsl { place.guess() } else { Cpu::by_rdpid().number() };
+    for _ in 0..ATTEMPTS {
+        // CELLS was set to mapped cells before WANTED got its bits. What is guessed is a CPU
+        // that there is: the kernel numbers them below the count that it made cells for.
+        match attempt(cells, guess) {
+            Ok(value) => return Ok(Some(value)),
+            Err(Refused::Off) => break,
+            Err(Refused::Disturbed) => {}
+            // SAFETY: as above.
+            Err(Refused::Unpaired) => match Pair::note(unsafe { cells.add(guess) }, guess) {
+                Noted::Perhaps => {}
+                Noted::Occupied => return Err(NoPlace),
+                Noted::Never => break,
+            },
+            Err(Refused::Elsewhere(here)) => {
+                guess = here.number();
+                if by_lsl {
+                    // SAFETY: as above.
+                    unsafe { place.set(cells, guess) };
                 }
             }
         }
     }
-    count(&state::REAL, bit);
-    real()
+    Ok(None)
 }
 
 /// Where a thread was when it asked last, as `lsl` takes longer than all the rest. A guess, so threads are
@@ -144,24 +272,17 @@ pub fn answer_slowly<T>(
 pub struct Place(&'static AtomicU64);
 
 impl Place {
-    /// As many as the library's one writable page has room for.
-    const PLACES: usize = 1 << Self::PLACES_BITS;
-    const PLACES_BITS: u32 = 5;
     const COUNT: u64 = !(FLAGS_MASK as u64);
 
     /// That of the thread, as long as it is asked for by the same function.
     #[inline(always)]
     pub fn of_caller() -> Self {
-        /// On a cache line of its own.
-        #[repr(align(64))]
-        struct Line(AtomicU64);
-        static LINES: [Line; Place::PLACES] = [const { Line(AtomicU64::new(0)) }; Place::PLACES];
         /// 2^64 by the golden ratio: multiples of it spread well over the upper bits.
         const SPREAD: usize = 0x9e37_79b9_7f4a_7c15;
         const NEAR: u32 = 16;
         let stack = stack_pointer() >> NEAR;
-        let index = stack.wrapping_mul(SPREAD) >> (usize::BITS - Self::PLACES_BITS);
-        Self(&LINES[index].0)
+        let index = stack.wrapping_mul(SPREAD) >> (usize::BITS - LINES_BITS);
+        Self(&LINES[index].place)
     }
 
     /// The number of a CPU.

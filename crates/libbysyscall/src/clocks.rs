@@ -6,9 +6,9 @@ use core::ptr::read_volatile;
 
 use bysyscall_abi::Cell;
 
-use crate::account::{CpuTime, SECOND, process_time, thread_time};
+use crate::account::{CpuTime, Moment, SECOND, process_time, thread_time};
 use crate::arch::number;
-use crate::cell::{Place, answer_at_once, answer_slowly, time_at_once};
+use crate::cell::{Place, timed_at_once, timed_slowly};
 use crate::real::real_call;
 use crate::vdso::{self, Timespec};
 use crate::wrappers::{bit, is_on_stack, with_errno};
@@ -35,7 +35,7 @@ impl TaskClock {
             .then_some(Self { pid: !(clock >> 3) as u32, of_thread: clock & OF_THREAD != 0 })
     }
 
-    fn read(self, cell: *const Cell, now: Timespec) -> Option<CpuTime> {
+    fn read(self, cell: *const Cell) -> Option<CpuTime> {
         // SAFETY: the caller has it from `answer`, which passes a readable cell.
         let (pid, tid) = unsafe {
             (read_volatile(&raw const (*cell).pid), read_volatile(&raw const (*cell).tid))
@@ -45,7 +45,7 @@ impl TaskClock {
         if !is_own {
             return None;
         }
-        if self.of_thread { thread_time(cell, now) } else { process_time(cell, now) }
+        if self.of_thread { thread_time(cell) } else { process_time(cell) }
     }
 }
 
@@ -89,7 +89,7 @@ fn process_clock(time: *mut Timespec) -> c_long {
 #[inline(never)]
 fn task_clock(clock: c_int, time: *mut Timespec) -> c_long {
     match TaskClock::from_id(clock) {
-        Some(task) => cpu_time(clock, time, move |cell, now| task.read(cell, now)),
+        Some(task) => cpu_time(clock, time, move |cell| task.read(cell)),
         None => with_errno(real_clock_gettime(clock, time)),
     }
 }
@@ -103,18 +103,20 @@ fn real_clock_gettime(clock: c_int, time: *mut Timespec) -> c_long {
 fn cpu_time(
     clock: c_int,
     time: *mut Timespec,
-    read: impl Fn(*const Cell, Timespec) -> Option<CpuTime> + Copy,
+    load: impl Fn(*const Cell) -> Option<CpuTime> + Copy,
 ) -> c_long {
-    // First of all: the vDSO waits for what comes before it, and what comes after goes on beside it.
-    if let Some(now) = time_at_once(bit::clock_gettime)
-        && is_on_stack(time)
-        && let Some(told) = answer_at_once(bit::clock_gettime, |cell| read(cell, now))
+    if is_on_stack(time)
+        && let Some(told) = timed_at_once(bit::clock_gettime, load, cpu_time_at)
     {
         // SAFETY: `is_on_stack` has seen that this is writable memory.
         unsafe { time.write_unaligned(told.timespec()) };
         return 0;
     }
-    cpu_time_slowly(clock, time, Place::of_caller(), read)
+    cpu_time_slowly(clock, time, Place::of_caller(), load)
+}
+
+fn cpu_time_at(time: CpuTime, moment: Moment) -> Option<CpuTime> {
+    Some(time.at(moment))
 }
 
 #[cold]
@@ -123,12 +125,12 @@ fn cpu_time_slowly(
     clock: c_int,
     time: *mut Timespec,
     place: Place,
-    read: impl Fn(*const Cell, Timespec) -> Option<CpuTime>,
+    load: impl Fn(*const Cell) -> Option<CpuTime>,
 ) -> c_long {
-    let told = |cell| read(cell, vdso::monotonic()).map(Answer::Told);
+    let told = |time: CpuTime, moment| Some(Answer::Told(time.at(moment)));
     let real = || Answer::Stored(real_clock_gettime(clock, time));
     let answer = if is_on_stack(time) {
-        answer_slowly(bit::clock_gettime, place, told, real)
+        timed_slowly(bit::clock_gettime, place, load, told, real)
     } else {
         real()
     };
@@ -145,9 +147,7 @@ fn cpu_time_slowly(
 /// `clock(3)`: the CPU time of the process, in microseconds.
 #[unsafe(no_mangle)]
 pub extern "C" fn clock() -> c_long {
-    if let Some(now) = time_at_once(bit::clock)
-        && let Some(told) = answer_at_once(bit::clock, |cell| process_time(cell, now))
-    {
+    if let Some(told) = timed_at_once(bit::clock, process_time, cpu_time_at) {
         return microseconds(told.total());
     }
     clock_slowly(Place::of_caller())
@@ -156,14 +156,14 @@ pub extern "C" fn clock() -> c_long {
 #[cold]
 #[inline(never)]
 fn clock_slowly(place: Place) -> c_long {
-    let told = |cell| Some(Some(process_time(cell, vdso::monotonic())?.total()));
+    let told = |time: CpuTime, moment| Some(Some(time.at(moment).total()));
     let real = || {
         let mut time = Timespec { seconds: 0, nanoseconds: 0 };
         let result = real_clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &raw mut time);
         (result == 0).then(|| time.seconds as u64 * SECOND + time.nanoseconds as u64)
     };
     // As libc does (sysdeps/unix/sysv/linux/clock.c).
-    answer_slowly(bit::clock, place, told, real).map_or(-1, microseconds)
+    timed_slowly(bit::clock, place, process_time, told, real).map_or(-1, microseconds)
 }
 
 #[inline(always)]

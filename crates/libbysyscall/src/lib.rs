@@ -10,6 +10,7 @@ mod account;
 mod arch;
 mod cell;
 mod clocks;
+mod counter;
 mod log;
 mod real;
 mod start;

@@ -9,7 +9,7 @@ use bysyscall_abi::arch::Cpu;
 use bysyscall_abi::{Cell, Header, Process, Record, WRAPPERS};
 
 use crate::sys::{Errno, File, find_variable, is_glibc, is_secure_execution, stack_top, unmap};
-use crate::{account, log, state, vdso};
+use crate::{account, counter, log, state, vdso};
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -40,8 +40,12 @@ extern "C" fn constructor(_: c_int, _: *const *const c_char, environment: *const
         return;
     }
     let by_lsl = variable(b"BYSYSCALL_CPU_NUMBER") == Some(b"lsl");
+    let by_clock = variable(b"BYSYSCALL_TIME") == Some(b"vdso");
     match connect() {
         Ok(service) => {
+            if by_clock {
+                counter::set_off();
+            }
             state::OWN_ID.store(service.flags & abi::RECORD_OWN_ID != 0, Relaxed);
             let by_lsl = by_lsl || service.flags & abi::RECORD_RDPID == 0 || !rdpid_is_right_here();
             answer_from(service.cells, wanted, by_lsl);
@@ -159,6 +163,7 @@ fn connect() -> Result<Service, Failure> {
         return Err(refused("the service was restarted meanwhile"));
     }
     account::set_up(&header);
+    counter::set_up(&header);
     if record.process != 0 {
         map_processes(&cells, record.process);
     }

@@ -10,6 +10,8 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsiz
 
 use bysyscall_abi::{Cell, WRAPPERS};
 
+use crate::arch::Pair;
+
 /// `PR_SET_SECCOMP` (`include/uapi/linux/prctl.h`).
 pub const PR_SET_SECCOMP: i32 = 22;
 /// `PR_SET_SYSCALL_USER_DISPATCH` (`include/uapi/linux/prctl.h`).
@@ -34,6 +36,10 @@ pub static WANTED: AtomicU32 = AtomicU32::new(0);
 pub static STACK_TOP: AtomicUsize = AtomicUsize::new(0);
 /// Whether this CPU has no `rdpid`, so that its number must be got by `lsl`.
 pub static BY_LSL: AtomicBool = AtomicBool::new(false);
+/// As many as the library's one writable page has room for.
+pub const LINES_BITS: u32 = 5;
+/// Notes on cache lines of their own.
+pub static LINES: [Line; 1 << LINES_BITS] = [const { Line::new() }; 1 << LINES_BITS];
 /// Whether `getpgid()` and `getsid()` of one's own pid need not ask a security module.
 pub static OWN_ID: AtomicBool = AtomicBool::new(false);
 /// Whether to count answers, for the lines printed at exit.
@@ -42,6 +48,19 @@ pub static COUNTING: AtomicBool = AtomicBool::new(false);
 pub static BYPASSED: [AtomicU64; WRAPPERS.len()] = [const { AtomicU64::new(0) }; WRAPPERS.len()];
 /// Real calls, for each wrapper, while counting.
 pub static REAL: [AtomicU64; WRAPPERS.len()] = [const { AtomicU64::new(0) }; WRAPPERS.len()];
+
+/// A note of where a thread is, and some of when anchors were; which, their readers say.
+#[repr(align(64))]
+pub struct Line {
+    pub place: AtomicU64,
+    pub pairs: [Pair; 2],
+}
+
+impl Line {
+    const fn new() -> Self {
+        Self { place: AtomicU64::new(0), pairs: [const { Pair::new() }; 2] }
+    }
+}
 
 /// From here on the process makes real calls, for good: it is about to install
 /// something that may answer system calls in the kernel's place. The kernel's

@@ -7,12 +7,11 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use bysyscall_abi::{Cell, Header};
 
-use crate::account::{SECOND, TICK, Threads, since_anchor};
+use crate::account::{Moment, SECOND, TICK, Threads};
 use crate::arch::number;
-use crate::cell::{Place, answer_at_once, answer_slowly, time_at_once};
+use crate::cell::{Place, timed_at_once, timed_slowly};
 use crate::real::real_call;
 use crate::state;
-use crate::vdso::{self, Timespec};
 use crate::wrappers::{bit, is_on_stack, with_errno};
 
 /// `struct tms`
@@ -39,9 +38,8 @@ fn clock_ticks(nanoseconds: u64) -> c_long {
 /// A pointer to memory that other code uses must point to a `struct tms`, or be null.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn times(times: *mut Tms) -> c_long {
-    if let Some(now) = time_at_once(bit::times)
-        && (times.is_null() || is_on_stack(times))
-        && let Some((told, ticks)) = answer_at_once(bit::times, |cell| times_at(cell, now))
+    if (times.is_null() || is_on_stack(times))
+        && let Some((told, ticks)) = timed_at_once(bit::times, Known::read, Known::at)
     {
         if !times.is_null() {
             // SAFETY: `is_on_stack` has seen that this is writable memory.
@@ -60,8 +58,8 @@ fn times_slowly(times: *mut Tms, place: Place) -> c_long {
     if !times.is_null() && !is_on_stack(times) {
         return times_errno(real());
     }
-    let told = |cell| times_at(cell, vdso::monotonic()).map(Ok);
-    match answer_slowly(bit::times, place, told, || Err(real())) {
+    let told = |known: Known, moment| known.at(moment).map(Ok);
+    match timed_slowly(bit::times, place, Known::read, told, || Err(real())) {
         Ok((told, ticks)) => {
             if !times.is_null() {
                 // SAFETY: `is_on_stack` has seen that this is writable memory.
@@ -79,40 +77,53 @@ fn times_errno(result: c_long) -> c_long {
     if result == -EFAULT { with_errno(result) } else { result }
 }
 
-#[inline(always)]
-fn times_at(cell: *const Cell, now: Timespec) -> Option<(Tms, c_long)> {
-    // SAFETY: `answer` passes a readable cell; the header stands before the first one.
-    let (jiffies, origin) = unsafe {
-        let header = state::CELLS.load(Relaxed).cast::<Header>().sub(1);
-        (
-            read_volatile(&raw const (*header).jiffies),
-            read_volatile(&raw const (*header).tick_origin),
-        )
-    };
-    // The kernel counts the next tick at its time or later. Until that time there is none that we miss.
-    let tick = TICK.load(Relaxed);
-    let next = origin.wrapping_add((jiffies + 1).wrapping_mul(tick));
-    let now_ns = now.seconds as u64 * SECOND + now.nanoseconds as u64;
-    if jiffies == 0 || next.wrapping_sub(now_ns) as i64 <= 0 {
-        return None;
+/// What is to be known of a process whose times are asked for.
+struct Known {
+    jiffies: u64,
+    tick_origin: u64,
+    /// Of the process, at the anchor.
+    runtime: u64,
+    split: Split,
+    children_utime: u64,
+    children_stime: u64,
+}
+
+impl Known {
+    #[inline(always)]
+    fn read(cell: *const Cell) -> Option<Self> {
+        let (runtime, split) = Split::read(cell)?;
+        // SAFETY: `answer` passes a readable cell; the header stands before the first one.
+        Some(unsafe {
+            let header = state::CELLS.load(Relaxed).cast::<Header>().sub(1);
+            Self {
+                jiffies: read_volatile(&raw const (*header).jiffies),
+                tick_origin: read_volatile(&raw const (*header).tick_origin),
+                runtime,
+                split,
+                children_utime: read_volatile(&raw const (*cell).children_utime),
+                children_stime: read_volatile(&raw const (*cell).children_stime),
+            }
+        })
     }
-    let elapsed = since_anchor(cell, now)?;
-    let (runtime, split) = Split::read(cell)?;
-    let (user, system) = split.ticks_at(runtime.wrapping_add(elapsed))?;
-    // SAFETY: as above.
-    let (children_user, children_system) = unsafe {
-        (
-            read_volatile(&raw const (*cell).children_utime),
-            read_volatile(&raw const (*cell).children_stime),
-        )
-    };
-    let told = Tms {
-        user,
-        system,
-        children_user: clock_ticks(children_user),
-        children_system: clock_ticks(children_system),
-    };
-    Some((told, clock_ticks(jiffies.wrapping_mul(tick))))
+
+    /// What is told at a moment, and the count of ticks.
+    #[inline(always)]
+    fn at(self, moment: Moment) -> Option<(Tms, c_long)> {
+        // The kernel counts the next tick at its time or later. Until that time there is none that we miss.
+        let tick = TICK.load(Relaxed);
+        let next = self.tick_origin.wrapping_add((self.jiffies + 1).wrapping_mul(tick));
+        if self.jiffies == 0 || next.wrapping_sub(moment.latest) as i64 <= 0 {
+            return None;
+        }
+        let (user, system) = self.split.ticks_at(self.runtime.wrapping_add(moment.elapsed))?;
+        let told = Tms {
+            user,
+            system,
+            children_user: clock_ticks(self.children_utime),
+            children_system: clock_ticks(self.children_stime),
+        };
+        Some((told, clock_ticks(self.jiffies.wrapping_mul(tick))))
+    }
 }
 
 /// How a run time is split into user and system time; all in ns.

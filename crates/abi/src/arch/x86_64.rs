@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
-//! x86-64: `rdpid`, or the segment that the kernel sets up for this.
+//! x86-64: on which CPU we are, by `rdpid` or the segment that the kernel sets up for this; the time stamp counter.
 
 use core::arch::{asm, x86_64::__cpuid_count};
 
@@ -42,6 +42,30 @@ impl Cpu {
         };
         Self(cpu)
     }
+
+    /// The time stamp counter, and by what `rdpid` reads too the CPU on which it was read (`rdtscp`). Counts
+    /// after all that comes before has been done, reads of memory included (Intel SDM, AMD APM: RDTSCP). A compiler barrier as well.
+    #[inline(always)]
+    pub fn with_counter() -> (u64, Self) {
+        let (low, high, cpu): (u64, u64, u64);
+        // SAFETY: reads registers; the loader has seen that the instruction exists. Memory is declared
+        // as touched so that the compiler keeps the order of the reads around it.
+        unsafe {
+            asm!("rdtscp", out("rax") low, out("rdx") high, out("rcx") cpu, options(nostack, preserves_flags))
+        };
+        (high << 32 | low, Self(cpu))
+    }
+}
+
+/// Whether the CPU has `rdtscp`, and reads and writes 16 bytes at once: it says so by having AVX (Intel SDM,
+/// Guaranteed Atomic Operations; AMD APM, Access Atomicity).
+pub fn has_counter() -> bool {
+    const EXTENDED: u32 = 0x8000_0001;
+    const EXTENDED_EDX_RDTSCP: u32 = 1 << 27;
+    const LEAF_1_ECX_AVX: u32 = 1 << 28;
+    __cpuid_count(0x8000_0000, 0).eax >= EXTENDED
+        && __cpuid_count(EXTENDED, 0).edx & EXTENDED_EDX_RDTSCP != 0
+        && __cpuid_count(1, 0).ecx & LEAF_1_ECX_AVX != 0
 }
 
 /// Whether the CPU has `rdpid`. In a virtual machine it takes tens of

@@ -186,7 +186,8 @@ impl Attached {
             tick_origin: service.tick_origin,
             jiffies: 0,
             process_start: process_start(service.cell_count),
-            reserved: [0; 53],
+            counter_step: service.counter_step,
+            reserved: [0; 52],
         };
         cells
             .update(&zero, bytes_of(&header), MapFlags::ANY)

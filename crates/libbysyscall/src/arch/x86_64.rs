@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
 //! x86-64: the system call instruction, `syscall()` and `prctl()`.
 
-use core::arch::{asm, naked_asm};
+use core::arch::{asm, naked_asm, x86_64::__m128i};
+use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_int, c_long};
+use core::mem::transmute;
 
 use crate::sys::__errno_location;
 use crate::{clocks, real, state, times, usage, wrappers};
@@ -39,6 +41,49 @@ pub fn stack_pointer() -> usize {
     // SAFETY: reads a register.
     unsafe { asm!("mov {}, rsp", out(reg) address, options(nomem, nostack, preserves_flags)) };
     address
+}
+
+/// Two words that are read and written at once, by CPUs of which [`has_counter`](bysyscall_abi::arch::has_counter) is true.
+#[repr(align(16))]
+pub struct Pair(UnsafeCell<[u64; 2]>);
+
+// SAFETY: the words are reached by the two functions below only, which each touch both by one instruction.
+unsafe impl Sync for Pair {}
+
+impl Pair {
+    /// Both 0.
+    pub const fn new() -> Self {
+        Self(UnsafeCell::new([0; 2]))
+    }
+
+    #[inline(always)]
+    pub fn load(&self) -> [u64; 2] {
+        let both: __m128i;
+        // SAFETY: reads what is there for that. Memory is declared as touched, to keep the order of reads.
+        unsafe {
+            asm!("movdqa {}, xmmword ptr [{}]", out(xmm_reg) both, in(reg) self.0.get(), options(nostack, preserves_flags));
+            transmute(both)
+        }
+    }
+
+    /// Writes these, if the others are still there. All CPUs that have AVX have `cmpxchg16b`.
+    pub fn replace(&self, old: [u64; 2], new: [u64; 2]) {
+        // SAFETY: writes what is there for that. `rbx` is the compiler's, and gets its value back.
+        unsafe {
+            asm!(
+                "xchg rbx, {low}",
+                "lock cmpxchg16b xmmword ptr [rdi]",
+                "mov rbx, {low}",
+                low = inout(reg) new[0] => _,
+                // Not in `rbx`.
+                in("rdi") self.0.get(),
+                in("rcx") new[1],
+                inout("rax") old[0] => _,
+                inout("rdx") old[1] => _,
+                options(nostack),
+            );
+        }
+    }
 }
 
 /// `mmap()` of a file, which needs all six arguments.
