@@ -324,7 +324,9 @@ static __always_inline bool account_current(struct bysyscall_cell *cell, struct 
 	__u64 lead = lead_of(state, queue->clock, true);
 	bool was_alone = cell->process_runtime;
 
-	if (is_fresh(cell, state, queued, queue) && (__s64)(lead - state->anchor_lead) <= 0)
+	/* After a real call that asks, answers go by an anchor that is no older, as its own answer does. */
+	if (is_fresh(cell, state, queued, queue) && (__s64)(lead - state->anchor_lead) <= 0 &&
+	    !is_asking(task))
 		return true;
 	state->accounted = account(cell, state, mark, task, queued, queue, lead) ? identity(task) : 0;
 	if (!state->accounted || (*(volatile __u64 *)&cell->state & wanted) != wanted)

@@ -130,6 +130,17 @@ static __always_inline void note_jiffies(void)
 	last_jiffies = jiffies;
 }
 
+/* The current process may have CPU timers now; whoever describes it next looks. */
+static __always_inline void note_cpu_timers(struct bysyscall_cell *cell, struct mark *mark)
+{
+	struct bysyscall_process *process = mark ? record_of(mark) : NULL;
+
+	if (cell)
+		*(volatile __u32 *)&cell->has_cpu_timers = 1;
+	if (process)
+		process->has_cpu_timers = 1;
+}
+
 /*
  * The scheduler has brought the run time of a task up to date: at a tick, after
  * the tick itself was charged; in a real call that asks for it; when somebody
@@ -211,6 +222,9 @@ int BPF_PROG(bysys_tick, struct task_struct *task)
 	}
 	if (!is_settled)
 		publish_once();
+	/* The kernel looks at the clock just before a timer begins to count. */
+	if (is_setting_timers(task) && may_hold_siglock(task))
+		note_cpu_timers(cell, mark);
 	return 0;
 }
 
@@ -252,37 +266,29 @@ int bysys_ring(void *context)
 	return 0;
 }
 
-/* The current process may have CPU timers now; whoever describes it next looks. */
-static __always_inline int note_cpu_timers(void)
+static __always_inline int note_cpu_timers_of_current(void)
 {
-	struct bysyscall_cell *cell = cell_of(bpf_get_smp_processor_id());
-	struct mark *mark = mark_of(bpf_get_current_task_btf()->group_leader);
-	struct bysyscall_process *process = mark ? record_of(mark) : NULL;
-
-	if (cell)
-		*(volatile __u32 *)&cell->has_cpu_timers = 1;
-	if (process)
-		process->has_cpu_timers = 1;
+	note_cpu_timers(cell_of(bpf_get_smp_processor_id()), mark_of(bpf_get_current_task_btf()->group_leader));
 	return 0;
 }
 
 SEC("tp_btf/itimer_state")
 int BPF_PROG(bysys_itimer, int which)
 {
-	return which == ITIMER_REAL ? 0 : note_cpu_timers();
+	return which == ITIMER_REAL ? 0 : note_cpu_timers_of_current();
 }
 
 SEC("fexit/posix_cpu_timer_set")
 int bysys_cpu_timer(void *context)
 {
-	return note_cpu_timers();
+	return note_cpu_timers_of_current();
 }
 
 /* Where it is another process's limit, that one notices it at its next tick. */
 SEC("fexit/update_rlimit_cpu")
 int bysys_cpu_limit(void *context)
 {
-	return note_cpu_timers();
+	return note_cpu_timers_of_current();
 }
 
 /* A child process inherits the mark; a new thread has it with its group leader. */

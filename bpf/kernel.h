@@ -140,7 +140,28 @@ struct bpf_local_storage {
 	void *owner;
 };
 
-struct sighand_struct;
+/* include/asm-generic/qspinlock_types.h */
+struct qspinlock {
+	struct {
+		int counter;
+	} val;
+};
+
+/* include/linux/spinlock_types_raw.h */
+struct raw_spinlock {
+	struct qspinlock raw_lock;
+};
+
+/* include/linux/spinlock_types.h; PREEMPT_RT has another one. */
+struct spinlock {
+	struct raw_spinlock rlock;
+};
+
+/* include/linux/sched/signal.h */
+struct sighand_struct {
+	struct spinlock siglock;
+};
+
 struct io_uring_task;
 
 /* include/linux/mm_types_task.h */

@@ -91,8 +91,34 @@ static __always_inline bool is_waiting(struct task_struct *task)
 }
 
 /*
+ * Whether the task is inside a system call that can give its process a CPU timer or limit: setitimer, setrlimit, timer_settime,
+ * clock_nanosleep and prlimit64; of 32-bit callers setrlimit, setitimer, timer_settime, clock_nanosleep, prlimit64 and those
+ * of the latter that take 64-bit times.
+ */
+static __always_inline bool is_setting_timers(struct task_struct *task)
+{
+	__u32 number = system_call_of(task);
+
+	if (task->thread_info.status & TS_COMPAT)
+		return number == 75 || number == 104 || number == 260 || number == 267 || number == 340 ||
+		       number == 407 || number == 409;
+	return number == 38 || number == 160 || number == 223 || number == 230 || number == 302;
+}
+
+/*
+ * Whether somebody holds the lock of the task's signals, under which CPU timers begin to count, with interrupts off. Where it is a
+ * lock that sleeps (PREEMPT_RT), nothing is known: yes.
+ */
+static __always_inline bool may_hold_siglock(struct task_struct *task)
+{
+	if (!bpf_core_field_exists(task->sighand->siglock.rlock))
+		return true;
+	return task->sighand->siglock.rlock.raw_lock.val.counter;
+}
+
+/*
  * Whether the task is inside a system call whose answer is its own CPU time: getitimer,
- * setitimer, getrusage, times, timer_settime, timer_gettime, clock_gettime. Or in any for 32-bit callers.
+ * getrusage, times, timer_gettime, clock_gettime. Or one that sets timers by it; or in any for 32-bit callers.
  */
 static __always_inline bool is_asking(struct task_struct *task)
 {
@@ -100,8 +126,8 @@ static __always_inline bool is_asking(struct task_struct *task)
 
 	if (task->thread_info.status & TS_COMPAT)
 		return true;
-	return number == 36 || number == 38 || number == 98 || number == 100 || number == 223 ||
-	       number == 224 || number == 228;
+	return number == 36 || number == 98 || number == 100 || number == 224 || number == 228 ||
+	       is_setting_timers(task);
 }
 
 /* Whether the clocks of the vDSO are not the kernel's for this task. */

@@ -149,8 +149,6 @@ void scenario_timers(void)
 		some_rounds(&history);
 		timer_create(CLOCK_PROCESS_CPUTIME_ID, &(struct sigevent){.sigev_notify = SIGEV_NONE}, &timer);
 		timer_settime(timer, 0, &armed, NULL);
-		// Where no hook notices that, the next switch does.
-		usleep(100);
 		let_kernel_look(&history);
 		some_rounds(&history);
 		timer_settime(timer, 0, &disarmed, NULL);
@@ -158,7 +156,6 @@ void scenario_timers(void)
 		some_rounds(&history);
 		if (setrlimit(RLIMIT_CPU, &limit))
 			fail("%s: cannot limit CPU time: errno %d\n", scenario_name, errno);
-		usleep(100);
 		let_kernel_look(&history);
 		some_rounds(&history);
 		setrlimit(RLIMIT_CPU, &unlimited);
