@@ -60,43 +60,54 @@ pub fn boots(kernel: &Kernel) -> Vec<Boot> {
         "::threads",
         "::fork-storm",
         "::churn",
-        "::creds",
+        "::creds-broadcast",
+        "::creds-exec",
         "::load",
         "user::migrate",
         "lsl::migrate",
         "clocks::root::busy",
         "clocks::root::churn",
     ];
-    // Whether all of it is on and works.
-    const BRIEFLY: &[&str] = &["::threads", "::creds", "::load", "clocks::root::"];
-    let (on_cpus, briefly) = (|| Selection::Bracket(ON_CPUS), || Selection::Bracket(BRIEFLY));
-    let main = Boot {
-        name: "main",
+    // Whether answers are right by the instructions that other CPUs have.
+    const BRIEFLY: &[&str] =
+        &["::threads", "root::creds", "::load", "clocks::root::", "clocks::vdso::"];
+    let lab = Boot {
+        name: "lab",
         cpus: 2,
         rdpid: true,
         lockdown: "none",
         init: INIT,
-        selection: Selection::Integration,
+        selection: Selection::Lab,
     };
     if kernel.version < OLDEST {
         let selection = Selection::Refusal("task local storage for tracing programs (Linux 5.12)");
-        return vec![Boot { selection, ..main }];
+        return vec![Boot { selection, ..lab }];
     }
     let confidentiality = Selection::Refusal("lockdown=confidentiality");
     vec![
-        main.clone(),
-        Boot { name: "lab", selection: Selection::Lab, ..main.clone() },
-        Boot { name: "service", selection: Selection::Service, ..main.clone() },
-        Boot { name: "integrity", lockdown: "integrity", selection: briefly(), ..main.clone() },
+        lab.clone(),
+        // As machines with Secure Boot are, so all of it works there.
+        Boot {
+            name: "integrity",
+            lockdown: "integrity",
+            selection: Selection::Integration,
+            ..lab.clone()
+        },
+        Boot { name: "service", selection: Selection::Service, ..lab.clone() },
         Boot {
             name: "confidentiality",
             lockdown: "confidentiality",
             selection: confidentiality,
-            ..main.clone()
+            ..lab.clone()
         },
-        Boot { name: "no-rdpid", rdpid: false, selection: briefly(), ..main.clone() },
-        Boot { name: "1-cpu", cpus: 1, selection: on_cpus(), ..main.clone() },
-        Boot { name: "4-cpus", cpus: 4, selection: on_cpus(), ..main },
+        Boot {
+            name: "no-rdpid",
+            rdpid: false,
+            selection: Selection::Bracket(BRIEFLY),
+            ..lab.clone()
+        },
+        Boot { name: "1-cpu", cpus: 1, selection: Selection::Bracket(ON_CPUS), ..lab.clone() },
+        Boot { name: "4-cpus", cpus: 4, selection: Selection::Bracket(ON_CPUS), ..lab },
     ]
 }
 
@@ -114,10 +125,12 @@ impl Boot {
             "LAB_CPUS={cpus} LAB_RDPID={rdpid} LAB_LOCKDOWN={lockdown} /lab/target/lab/lab --color never"
         );
         let integration = "/lab/target/lab/integration --color never";
+        // Whether all of it is on.
+        let whole = format!("BYSYSCALL_TESTS='guest:: service::' {lab}");
         let commands = match &self.selection {
             Selection::Integration => {
                 let skip: String = SERVICE.iter().map(|name| format!(" --skip {name}")).collect();
-                vec![format!("{integration}{skip}")]
+                vec![whole, format!("{integration}{skip}")]
             }
             Selection::Service => {
                 vec![format!("BYSYSCALL_TESTS='{}' {integration}", SERVICE.join(" "))]
@@ -131,10 +144,7 @@ impl Boot {
             }
             Selection::Bracket(names) => {
                 let names = names.join(" ");
-                vec![
-                    format!("BYSYSCALL_TESTS='guest:: service::' {lab}"),
-                    format!("BYSYSCALL_TESTS='{names}' {integration}"),
-                ]
+                vec![whole, format!("BYSYSCALL_TESTS='{names}' {integration}")]
             }
             Selection::Machine(names) => vec![format!("BYSYSCALL_TESTS='{names}' {MACHINE}")],
             Selection::Operation(operation) => vec![
