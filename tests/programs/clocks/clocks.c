@@ -5,7 +5,7 @@
 //	clocks SCENARIO [SECONDS [exact|tick]]
 //	clocks list
 //
-// `tick`: the service was started with `--getrusage tick`.
+// `tick`: the service was started with `--getrusage tick`. CLOCKS_LIBRARY is what dlopen-late loads.
 //
 // Exit status: 0 all is right, 1 something is not (told on stderr), 2 wrong usage, 77 skipped.
 
@@ -76,6 +76,8 @@ static const struct scenario {
 	{"short-threads", scenario_short_threads, ANYONE},
 	{"siblings", scenario_siblings, ANYONE},
 	{"joins", scenario_joins, ANYONE},
+	{"sleepers", scenario_sleepers, ANYONE},
+	{"dlopen-late", scenario_dlopen_late, ANYONE},
 	{"children", scenario_children, ANYONE},
 	{"waits", scenario_waits, ANYONE},
 	{"exec", scenario_exec, ANYONE},

@@ -4,10 +4,12 @@
 
 #define _GNU_SOURCE
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../real.h"
@@ -43,6 +45,22 @@ static void check_id(clockid_t id)
 	const long through = syscall(SYS_clock_gettime, id, &time);
 
 	check_same("SYS_clock_gettime", id, through, wanted);
+}
+
+static void *check_own_ids(void *unused)
+{
+	const unsigned int numbers[] = {0, (unsigned int)real(SYS_getpid)};
+	clockid_t id;
+
+	check_same("pthread_getcpuclockid", 0, pthread_getcpuclockid(pthread_self(), &id), 0);
+	check_same("pthread_getcpuclockid's id", 0, id, (clockid_t)(~(unsigned int)real(SYS_gettid) << 3 | 6));
+	check_id(id);
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		check_same("clock_getcpuclockid", numbers[i], clock_getcpuclockid((pid_t)numbers[i], &id), 0);
+		check_same("clock_getcpuclockid's id", numbers[i], id, (clockid_t)(~numbers[i] << 3 | 2));
+		check_id(id);
+	}
+	return unused;
 }
 
 // The kernel looks at the low half of what syscall() passes on.
@@ -92,7 +110,7 @@ static void check_place(void *place)
 void scenario_errors(void)
 {
 	static const clockid_t ids[] = {-1, -2,	 -3,  -4, -5, -7,	-8,	   -9,
-					-10, -13, -14, 12, 99, 1 << 20, INT32_MIN, INT32_MAX};
+					-6, -10, -13, -14, 12, 99, 1 << 20, INT32_MIN, INT32_MAX};
 	static const long whos[] = {0, 1, -1, -2, 2, 99, -3, 1l << 32, (1l << 32) + 1, 1l << 33 | 2, INT32_MIN, INT32_MAX};
 	char *const pages = mmap(NULL, 5 * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	const int child = child_of(stay);
@@ -104,6 +122,11 @@ void scenario_errors(void)
 				pages + 2 * 4096 - 8, pages + 4 * 4096 - 8, (char *)-4096l, (char *)(1l << 62)};
 
 	while (goes_on()) {
+		pthread_t thread;
+
+		check_own_ids(NULL);
+		if (!pthread_create(&thread, NULL, check_own_ids, NULL))
+			pthread_join(thread, NULL);
 		for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
 			check_id(ids[i]);
 		for (int kind = 0; kind < 8; kind++)

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/times.h>
 #include <time.h>
 
@@ -71,6 +72,16 @@ struct found {
 	int programs;
 };
 extern struct found *found;
+
+// The functions that are judged.
+struct wrappers {
+	int (*clock_gettime)(clockid_t, struct timespec *);
+	clock_t (*clock)(void);
+	clock_t (*times)(struct tms *);
+	int (*getrusage)(int, struct rusage *);
+	long (*syscall)(long, ...);
+};
+extern struct wrappers wrappers;
 
 // The name that messages carry.
 extern const char *scenario_name;

@@ -39,6 +39,8 @@ void scenario_waits(void);
 void scenario_short_threads(void);
 void scenario_siblings(void);
 void scenario_joins(void);
+void scenario_sleepers(void);
+void scenario_dlopen_late(void);
 void scenario_faults(void);
 void scenario_copy_on_write(void);
 void scenario_huge_pages(void);

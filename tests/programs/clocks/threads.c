@@ -2,10 +2,12 @@
 //
 // Processes of several threads.
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "../real.h"
@@ -203,4 +205,87 @@ void scenario_joins(void)
 		let_kernel_look(&history);
 		round_of_all(&history);
 	}
+}
+
+// Wakes now and then, runs for less than a tick, sometimes asks.
+static void *thread_sleeper(void *number)
+{
+	unsigned int random = (unsigned int)(uintptr_t)number;
+	struct history history = {0};
+
+	while (goes_on()) {
+		random = random * 1103515245 + 12345;
+		usleep(1000 + (random >> 16 & 0x7fff));
+		const uint64_t end = now() + (random >> 8 & 0xfffff);
+
+		while (now() < end)
+			;
+		let_kernel_look(&history);
+		if (random >> 28 == 0)
+			round_of_all(&history);
+	}
+	return NULL;
+}
+
+// One that asks, among many that sleep most of the time: what these have run is in the process's record.
+void scenario_sleepers(void)
+{
+	struct history history = {0};
+	pthread_t threads[20];
+	const size_t count = sizeof(threads) / sizeof(threads[0]);
+
+	for (size_t i = 0; i < count; i++)
+		pthread_create(&threads[i], NULL, thread_sleeper, (void *)(uintptr_t)(i + 1));
+	busy(&history);
+	for (size_t i = 0; i < count; i++)
+		pthread_join(threads[i], NULL);
+}
+
+static pthread_barrier_t loaded;
+
+static void *thread_of_before(void *unused)
+{
+	pthread_barrier_wait(&loaded);
+	return thread_busy(unused);
+}
+
+static void *symbol(void *library, const char *name)
+{
+	void *const address = library ? dlsym(library, name) : NULL;
+
+	if (!address)
+		fail("%s: %s: %s\n", scenario_name, name, dlerror());
+	return address;
+}
+
+// The library comes when there are threads. One of them ends, others begin, and it is alone at last.
+void scenario_dlopen_late(void)
+{
+	static const char *const names[] = {"clock_gettime", "clock", "times", "getrusage", "syscall"};
+	const uint64_t half = now() + (found->deadline - now()) / 2, end = found->deadline;
+	struct history history = {0};
+	pthread_t early[2], late;
+	void *functions[5];
+	bool is_there = true;
+
+	pthread_barrier_init(&loaded, NULL, 3);
+	for (int i = 0; i < 2; i++)
+		pthread_create(&early[i], NULL, thread_of_before, NULL);
+	void *const library = dlopen(getenv("CLOCKS_LIBRARY"), RTLD_NOW | RTLD_LOCAL);
+
+	for (int i = 0; i < 5; i++) {
+		functions[i] = symbol(library, names[i]);
+		is_there = is_there && functions[i];
+	}
+	if (is_there)
+		memcpy(&wrappers, functions, sizeof(wrappers));
+	found->deadline = half;
+	pthread_barrier_wait(&loaded);
+	pthread_create(&late, NULL, thread_busy, NULL);
+	busy(&history);
+	for (int i = 0; i < 2; i++)
+		pthread_join(early[i], NULL);
+	pthread_join(late, NULL);
+	found->deadline = end;
+	busy(&history);
 }

@@ -63,7 +63,8 @@ struct usage usage_by_wrapper(enum who who, bool by_syscall)
 
 	// What is not stored is seen.
 	memset(&usage, 0x55, sizeof(usage));
-	if (by_syscall ? syscall(SYS_getrusage, usage_ids[who], &usage) : getrusage(usage_ids[who], &usage))
+	if (by_syscall ? wrappers.syscall(SYS_getrusage, usage_ids[who], &usage)
+		       : wrappers.getrusage(usage_ids[who], &usage))
 		fail("%s: getrusage(%s): errno %d\n", scenario_name, who_names[who], errno);
 	return usage_of(&usage);
 }
