@@ -65,7 +65,7 @@ packages:
 	fi
 
 programs: rust $(CALLS:%=$(PROGRAMS)/%) $(CALLS:%=$(PROGRAMS)/%-wrapped) \
-	$(PROGRAMS)/getpid-secure $(PROGRAMS)/bracket $(PROGRAMS)/soak $(PROGRAMS)/clocks $(PROGRAMS)/locked $(PROGRAMS)/no_tsc $(PROGRAMS)/own_gettid $(PROGRAMS)/steps $(PROGRAMS)/witness $(PROGRAMS)/early_thread \
+	$(PROGRAMS)/getpid-secure $(PROGRAMS)/bracket $(PROGRAMS)/soak $(PROGRAMS)/clocks $(PROGRAMS)/locked $(PROGRAMS)/no_tsc $(PROGRAMS)/no_vdso $(PROGRAMS)/own_gettid $(PROGRAMS)/steps $(PROGRAMS)/witness $(PROGRAMS)/early_thread \
 	$(PROGRAMS)/lying.so $(PROGRAMS)/empty.so
 
 $(PROGRAMS):
@@ -88,9 +88,9 @@ $(PROGRAMS)/soak: $(SOAK) | $(PROGRAMS)
 	$(CC) $(CFLAGS_PROGRAMS) $(filter %.c,$^) -o $@
 
 $(PROGRAMS)/clocks: $(CLOCKS) | $(PROGRAMS)
-	$(CC) $(CFLAGS_PROGRAMS) $(filter %.c,$^) -o $@
+	$(CC) $(CFLAGS_PROGRAMS) $(filter %.c,$^) -o $@ -ldl
 
-$(PROGRAMS)/locked $(PROGRAMS)/no_tsc $(PROGRAMS)/own_gettid $(PROGRAMS)/steps $(PROGRAMS)/witness $(PROGRAMS)/early_thread: $(PROGRAMS)/%: tests/programs/%.c tests/programs/real.h | $(PROGRAMS)
+$(PROGRAMS)/locked $(PROGRAMS)/no_tsc $(PROGRAMS)/no_vdso $(PROGRAMS)/own_gettid $(PROGRAMS)/steps $(PROGRAMS)/witness $(PROGRAMS)/early_thread: $(PROGRAMS)/%: tests/programs/%.c tests/programs/real.h | $(PROGRAMS)
 	$(CC) $(CFLAGS_PROGRAMS) $< -o $@
 
 $(PROGRAMS)/lying.so: tests/programs/lying.c | $(PROGRAMS)

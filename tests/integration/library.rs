@@ -10,6 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use bysyscall_abi::{ABI_VERSION, Record, WRAPPERS};
+use bysyscall_tests::accounting;
 use bysyscall_tests::process::{output, succeed, text};
 use libtest_mimic::Trial;
 
@@ -34,6 +35,7 @@ pub fn trials() -> Vec<Trial> {
         trial("library::works_linked_and_preloaded", works_linked_and_preloaded),
         trial("library::calls_no_program_back", calls_no_program_back),
         trial("library::reads_no_forbidden_counter", reads_no_forbidden_counter),
+        trial("library::tells_no_times_without_a_clock", tells_no_times_without_a_clock),
     ]
 }
 
@@ -393,5 +395,18 @@ fn reads_no_forbidden_counter() -> Result<()> {
     for way in ["prctl", "syscall"] {
         succeed(&mut preloaded("no_tsc", &[way]))?;
     }
+    Ok(())
+}
+
+/// Without a vDSO, to tell how much time has passed would take a system call that nobody asked for.
+fn tells_no_times_without_a_clock() -> Result<()> {
+    start()?;
+    let output = output(preloaded("no_vdso", &[]).env("BYSYSCALL_LOG", "debug"))?;
+    ensure_success("no_vdso", &output)?;
+    let said = text(&output.stderr);
+    for name in accounting::names() {
+        ensure!(!said.contains(&format!("{name}: bypassed")), "{said}");
+    }
+    ensure!(said.contains("getpid: bypassed"), "{said}");
     Ok(())
 }

@@ -9,6 +9,7 @@ use bysyscall_abi::arch::Cpu;
 use bysyscall_abi::{Cell, Header, Process, Record, WRAPPERS};
 
 use crate::sys::{Errno, File, find_variable, is_glibc, is_secure_execution, stack_top, unmap};
+use crate::wrappers::bit;
 use crate::{account, counter, log, state, vdso};
 
 #[used]
@@ -35,7 +36,9 @@ extern "C" fn constructor(_: c_int, _: *const *const c_char, environment: *const
         log::set_level(level);
     }
     let disabled = variable(b"BYSYSCALL_DISABLE").map_or(0, disabled_wrappers);
-    let wanted = WRAPPERS.iter().fold(0, |bits, wrapper| bits | 1 << wrapper.bit) & !disabled;
+    let without_clock = if vdso::is_found() { 0 } else { TIMED };
+    let wanted = WRAPPERS.iter().fold(0, |bits, wrapper| bits | 1 << wrapper.bit);
+    let wanted = wanted & !disabled & !without_clock;
     if wanted == 0 {
         return;
     }
@@ -53,6 +56,10 @@ extern "C" fn constructor(_: c_int, _: *const *const c_char, environment: *const
         Err(failure) => log::not_bypassing(failure.what, failure.errno),
     }
 }
+
+/// The wrappers that ask how much time has passed.
+const TIMED: u32 =
+    1 << bit::clock_gettime | 1 << bit::clock | 1 << bit::times | 1 << bit::getrusage;
 
 /// Whether `rdpid` tells the CPU on which we are. The service has looked on all of them, but a hypervisor may
 /// have lost what it reads since (`MSR_TSC_AUX`), as when it brought the machine back from a snapshot.

@@ -64,6 +64,11 @@ pub fn monotonic_at_tick() -> Timespec {
     time_of(CLOCK_MONOTONIC_COARSE)
 }
 
+/// Whether the vDSO tells the time: without it, that takes a system call.
+pub fn is_found() -> bool {
+    !CLOCK_GETTIME.load(Relaxed).is_null()
+}
+
 /// Finds the function for [`clock_gettime`].
 pub fn find() {
     let image = vdso_image();
