@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note
-//! What CPU times cost, beside the clock of the vDSO that they are told by, and beside libc.
+//! What CPU times cost, beside the clock of the vDSO and beside libc.
 
 use std::hint::black_box;
 
 use anyhow::{Context, Result};
-use bysyscall_abi::WRAPPERS;
+use bysyscall_abi::{WRAPPERS, Wrapper};
 use bysyscall_tests::built;
 use bysyscall_tests::symbols::{Clock, Library, Plain, Times};
 use libc::{CLOCK_MONOTONIC, CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID, clockid_t};
 
-use crate::calls::{each, is_on, pairs};
+use crate::calls::{each, elsewhere, is_on, pairs};
 use crate::report::{Aim, Report};
 
 fn clock(function: Clock, clock: clockid_t) -> impl Fn() + Copy {
@@ -53,7 +53,31 @@ pub fn measure(report: &mut Report) -> Result<()> {
     let row = Row { name: "clock", wrapper: "clock", most: 2.0, least: 10.0 };
     row.measure(report, plain(libc.plain("clock")?), plain(ours.plain("clock")?), monotonic)?;
     let row = Row { name: "times", wrapper: "times", most: 2.0, least: 10.0 };
-    row.measure(report, times(libc.times()?), times(ours.times()?), monotonic)
+    row.measure(report, times(libc.times()?), times(ours.times()?), monotonic)?;
+    if is_on(wrapper("clock_gettime")?)? {
+        let without_rdpid = elsewhere("thread-clock", ("BYSYSCALL_CPU_NUMBER", "lsl"))?;
+        let what = "CLOCK_THREAD_CPUTIME_ID without rdpid: time of CLOCK_MONOTONIC";
+        report.add(what, without_rdpid, "x", Aim::AtMost(1.1));
+        let by_clock = elsewhere("thread-clock", ("BYSYSCALL_TIME", "vdso"))?;
+        let what = "CLOCK_THREAD_CPUTIME_ID by the vDSO's clock";
+        report.tell(what, &format!("{:.2} x CLOCK_MONOTONIC", by_clock.median));
+    }
+    Ok(())
+}
+
+/// How many times the time of `CLOCK_MONOTONIC` the thread's takes, a line a pair.
+pub fn print_thread_clock() -> Result<()> {
+    let (libc, ours) = (Library::libc()?, Library::open(&built::library()?)?);
+    let monotonic = clock(libc.clock_gettime()?, CLOCK_MONOTONIC);
+    let thread = clock(ours.clock_gettime()?, CLOCK_THREAD_CPUTIME_ID);
+    for (theirs, own) in pairs(monotonic, thread) {
+        println!("{}", own / theirs);
+    }
+    Ok(())
+}
+
+fn wrapper(name: &str) -> Result<&'static Wrapper> {
+    WRAPPERS.iter().find(|row| row.name == name).context("no such wrapper")
 }
 
 /// A call, and what it should cost: at most so many times `CLOCK_MONOTONIC`, at
@@ -73,10 +97,8 @@ impl Row {
         ours: impl Fn() + Copy,
         monotonic: impl Fn(),
     ) -> Result<()> {
-        let Self { name, wrapper, most, least } = self;
-        let wrapper =
-            WRAPPERS.iter().find(|row| row.name == *wrapper).context("no such wrapper")?;
-        if !is_on(wrapper)? {
+        let Self { name, most, least, .. } = self;
+        if !is_on(wrapper(self.wrapper)?)? {
             report.tell(name, "off on this kernel");
             return Ok(());
         }

@@ -23,7 +23,8 @@ fn main() -> Result<()> {
     // Parts that must be processes of their own, with or without the library.
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => measure(),
-        ["calls-by-lsl"] => calls::print_by_lsl(),
+        ["getpid"] => calls::print_getpid(),
+        ["thread-clock"] => clocks::print_thread_clock(),
         ["fork-server"] => processes::serve_forks(),
         ["ping-pong", switches] => hooks::ping_pong(switches.parse()?),
         ["asking-ping-pong", switches] => hooks::asking_ping_pong(switches.parse()?),
