@@ -72,7 +72,7 @@ fn attach(name: &str) -> Result<(Link, Object)> {
 }
 
 /// What accounting adds to two processes that wake each other, without and after they have asked for
-/// CPU time, and to one that does nothing but fault: the service with and without it, in turn.
+/// CPU time, and to one that does nothing but fault: the service with and without it, in turn. And what the service does.
 pub fn measure_accounting(report: &mut Report) -> Result<()> {
     let library = built::library()?;
     let start = |off: &[&str]| {
@@ -88,6 +88,15 @@ pub fn measure_accounting(report: &mut Report) -> Result<()> {
             time(&library, workload, times)
         })?;
         let what = format!("{workload} with accounting: slower by");
+        report.add(&what, Spread::of(costs), "%", Aim::AtMost(3.0));
+    }
+    for (workload, times) in [("ping-pong", SWITCHES), ("fault-loop", FAULTS)] {
+        let costs = compare(|with| {
+            let changed = if with { start(&[]) } else { loader(&["stop"]) };
+            changed?;
+            time(&library, workload, times)
+        })?;
+        let what = format!("{workload} with the service: slower by");
         report.add(&what, Spread::of(costs), "%", Aim::AtMost(3.0));
     }
     start(&off)?;
