@@ -195,8 +195,10 @@ fn answers_stay_bypassed() -> Result<()> {
     let status = status()?;
     let wrappers = status["wrappers"].as_array().context("no wrappers in the status")?;
     let is_on = |name: &str| wrappers.iter().any(|row| row["name"] == name && row["on"] == true);
+    // What differs between kernels shows in half of them.
+    let part = if patience::scale() == 1 { 1 } else { 2 };
     for (scenario, number, function) in
-        STAY_BYPASSED.iter().filter(|(.., function)| is_on(function))
+        STAY_BYPASSED.iter().step_by(part).filter(|(.., function)| is_on(function))
     {
         let (seen, said) =
             count_calls(function, &path("bracket"), &[scenario, number], Some(&library()))?;

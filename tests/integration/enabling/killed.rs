@@ -109,29 +109,28 @@ fn at_each_call(
     ensure!(now() == new, "{enable:?} makes {:?}", now());
     image.succeed(disable, "")?;
     for command in [enable, disable] {
-        for (call, numbers) in calls(image, enable, disable, command)? {
-            // Far fewer where each takes longer: what is killed has little to do with the kernel.
-            for number in numbers.into_iter().step_by(2 * patience::scale() as usize - 1) {
-                let inject = format!("inject={call}:signal=KILL:when={number}");
-                let mut killed = Command::new("strace");
-                killed.args(["-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
-                let victim = image.command(command);
-                killed.arg(victim.get_program()).args(victim.get_args());
-                output(&mut killed)?;
-                let found = now();
-                ensure!(
-                    found.as_deref() == old || found == new,
-                    "{command:?}, killed before {call} {number}: {found:?}"
-                );
-                // Whatever was left does not disturb the next.
-                image.succeed(enable, "").with_context(|| format!("{call} {number}"))?;
-                ensure!(now() == new, "after {call} {number}: {:?}", now());
-                image.succeed(disable, "")?;
-                ensure!(now().as_deref() == old, "after {call} {number}: {:?}", now());
-                ensure!(!has_remains(image)?, "after {call} {number}: {:?}", image.all()?.keys());
-                if command == disable {
-                    image.succeed(enable, "")?;
-                }
+        let calls = calls(image, enable, disable, command)?.into_iter();
+        // Far fewer where each takes longer: what is killed has little to do with the kernel.
+        for (call, number) in calls.step_by(2 * patience::scale() as usize - 1) {
+            let inject = format!("inject={call}:signal=KILL:when={number}");
+            let mut killed = Command::new("strace");
+            killed.args(["-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
+            let victim = image.command(command);
+            killed.arg(victim.get_program()).args(victim.get_args());
+            output(&mut killed)?;
+            let found = now();
+            ensure!(
+                found.as_deref() == old || found == new,
+                "{command:?}, killed before {call} {number}: {found:?}"
+            );
+            // Whatever was left does not disturb the next.
+            image.succeed(enable, "").with_context(|| format!("{call} {number}"))?;
+            ensure!(now() == new, "after {call} {number}: {:?}", now());
+            image.succeed(disable, "")?;
+            ensure!(now().as_deref() == old, "after {call} {number}: {:?}", now());
+            ensure!(!has_remains(image)?, "after {call} {number}: {:?}", image.all()?.keys());
+            if command == disable {
+                image.succeed(enable, "")?;
             }
         }
         if command == disable {
@@ -145,14 +144,14 @@ fn has_remains(image: &Image) -> Result<bool> {
     Ok(image.all()?.keys().any(|path| path.to_string_lossy().ends_with("bysyscall-new")))
 }
 
-/// Which of its calls of each kind a command makes once it has been started, counted from 1.
+/// The calls that a command makes once it has been started, each with its number among those of its kind.
 /// Leaves all as before the command.
 fn calls(
     image: &Image,
     enable: &[&str],
     disable: &[&str],
     command: &[&str],
-) -> Result<BTreeMap<String, Vec<usize>>> {
+) -> Result<Vec<(String, usize)>> {
     if command == disable {
         image.succeed(enable, "")?;
     }
@@ -163,7 +162,7 @@ fn calls(
         image.succeed(disable, "")?;
     }
     let mut counts = BTreeMap::new();
-    let mut calls = BTreeMap::<String, Vec<usize>>::new();
+    let mut calls = Vec::new();
     let mut is_started = false;
     for line in lines {
         let Some((call, _)) = line.split_once('(') else { continue };
@@ -172,9 +171,10 @@ fn calls(
         // The first thing that it asks for is whether it is root.
         is_started |= call == "geteuid";
         if is_started && !OTHERS.contains(&call) && !call.contains(' ') {
-            calls.entry(call.to_owned()).or_default().push(*count);
+            calls.push((call.to_owned(), *count));
         }
     }
-    ensure!(calls.contains_key("renameat") || calls.contains_key("unlinkat"), "{calls:?}");
+    let changes_files = |(call, _): &(String, usize)| call == "renameat" || call == "unlinkat";
+    ensure!(calls.iter().any(changes_files), "{calls:?}");
     Ok(calls)
 }
