@@ -64,8 +64,9 @@ impl Counter {
     /// What a header says of it; 0: it could not be measured.
     pub fn step(self) -> u32 {
         const LONG_ENOUGH: Duration = Duration::from_millis(50);
-        /// Millionths that are taken off, lest it be more than what the kernel counts by: twice what two looks may be wrong by, and some for its rounding.
-        const LESS: u128 = 60;
+        /// Millionths that are taken off, lest it be more than what the scheduler's clock counts by: two looks may be wrong by 20
+        /// together, and a hypervisor may give that clock a rate of its own (`arch/x86/kernel/kvmclock.c`, `kvm_sched_clock_init`).
+        const LESS: u128 = 200;
         /// ns
         const NEAR: u64 = 500;
 
