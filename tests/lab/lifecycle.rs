@@ -22,8 +22,8 @@ use self::Length::{Seconds, Times};
 use crate::support::set_mode;
 
 /// In parts, so that a slow guest does not seem to hang.
-const PARTS: usize = 5;
-const ROUNDS: usize = 10;
+const PARTS: usize = 3;
+const ROUNDS: usize = 17;
 const PROCESSES: usize = 20;
 
 /// What root can do to the service behind its back. None of it may take the

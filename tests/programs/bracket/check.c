@@ -346,7 +346,7 @@ static int64_t real_now(void)
 static void idle_since(int64_t begin)
 {
 	// Who was not let run for a while would sleep for minutes, and everybody wait for its end.
-	const int64_t most = 3 * (int64_t)NANOSECONDS;
+	const int64_t most = 10 * (int64_t)NANOSECONDS;
 	const int64_t wanted = (real_now() - begin) * score->idle;
 	const int64_t pause = wanted < most ? wanted : most;
 	const struct timespec time = {pause / NANOSECONDS, pause % NANOSECONDS};
