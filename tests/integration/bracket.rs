@@ -106,7 +106,10 @@ fn run(mut command: Command) -> Result<()> {
 
 /// The brackets can fail: a library that lies now and then is found out.
 fn finds_a_lie() -> Result<()> {
-    for scenario in ["single", "threads", "fork", "vfork", "exec-thread", "load"] {
+    let part = if patience::scale() == 1 { 1 } else { 3 };
+    for scenario in
+        ["single", "fork", "vfork", "threads", "exec-thread", "load"].into_iter().step_by(part)
+    {
         fixture::finds_a_lie(&mut plain("bracket", &[scenario]), NONE_WRONG)?;
     }
     Ok(())
@@ -139,7 +142,7 @@ const CHANGES: &[(&str, &str)] = &[
 /// So can they where an answer was right a moment ago, which is how a cell is wrong that a hook has missed.
 fn finds_an_old_answer() -> Result<()> {
     // Of those that judge, so a part is enough where each takes longer.
-    let part = if patience::scale() == 1 { 1 } else { 4 };
+    let part = if patience::scale() == 1 { 1 } else { 5 };
     for (scenario, function) in CHANGES.iter().step_by(part) {
         let mut command = plain("bracket", &[scenario]);
         command.env("LIE_OLD", "1000").env("LIE_ABOUT", function);

@@ -90,7 +90,7 @@ fn stop_detaches_at_once() -> Result<()> {
 /// The next start must do, whatever a killed start or stop has left.
 fn killed_at_every_step_under_load() -> Result<()> {
     // Fewer where each takes longer.
-    let steps = 40 / patience::scale().min(8);
+    let steps = 40 / patience::scale().min(13);
     start()?;
     let child = load(30)?;
     for command in ["start", "stop"] {
