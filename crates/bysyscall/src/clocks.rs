@@ -55,9 +55,11 @@ pub struct Counter {
 
 impl Counter {
     /// Begins to measure it; `None`: it is not to be read instead of the clock.
-    pub fn measure() -> Option<Self> {
-        let may_be_read =
-            clocksource() == "tsc" && has_counter() && kernel::tells_cpus(|| Cpu::with_counter().1);
+    ///
+    /// `rdpid_is_right`: what [`kernel::rdpid_is_right`] says; `rdtscp` tells the number that `rdpid` tells.
+    pub fn measure(rdpid_is_right: bool) -> Option<Self> {
+        let tells_cpus = || rdpid_is_right || kernel::tells_cpus(|| Cpu::with_counter().1);
+        let may_be_read = clocksource() == "tsc" && has_counter() && tells_cpus();
         may_be_read.then(|| Self { since: Look::take() })
     }
 

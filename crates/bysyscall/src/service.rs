@@ -306,10 +306,11 @@ fn set_up(interrupts: &Interrupts, options: Options, config: &Config) -> Result<
         );
     }
     let held_flag = if held { abi::RECORD_HELD } else { 0 };
-    let rdpid_flag = if kernel::rdpid_is_right() { abi::RECORD_RDPID } else { 0 };
+    let rdpid_is_right = kernel::rdpid_is_right();
+    let rdpid_flag = if rdpid_is_right { abi::RECORD_RDPID } else { 0 };
     let own_id_flag = if kernel::own_id_may_be_refused() { 0 } else { abi::RECORD_OWN_ID };
     // That takes a while, and so does what comes between.
-    let counter = clocks::Counter::measure();
+    let counter = clocks::Counter::measure(rdpid_is_right);
     let tick_origin = tick_origin();
     let service = Service {
         generation: random_number()?,
