@@ -31,6 +31,7 @@ pub fn trials() -> Vec<Trial> {
         trial("lifecycle::private_pins_removed_before_stop", private_pins_removed_before_stop),
         trial("lifecycle::hold_unmounted_once", hold_unmounted_once),
         trial("lifecycle::run_mounted_twice", run_mounted_twice),
+        trial("lifecycle::another_hidden_under_run", another_hidden_under_run),
         trial("lifecycle::two_starts_at_once", two_starts_at_once),
         trial("lifecycle::records_are_given_back", records_are_given_back),
     ]
@@ -243,6 +244,30 @@ fn run_mounted_twice() -> Result<()> {
     succeed(Command::new("umount").args(["--recursive", "--lazy"]).arg(&copy))?;
     fs::remove_dir(&copy)?;
     stopped?;
+    stop()?;
+    ensure_no_traces()
+}
+
+/// The table of mounts still tells of a service when something is mounted over `/run`, as in many a
+/// container. It is not one that a start there has to remove.
+fn another_hidden_under_run() -> Result<()> {
+    const THERE: &str = "exec 3<\"$1\"
+        mount -t tmpfs tmpfs /run
+        mount -t bpf bpf /sys/fs/bpf
+        grep -q ' /run/bysyscall ' /proc/self/mounts
+        /proc/self/fd/3 start
+        /proc/self/fd/3 status --json
+        /proc/self/fd/3 stop
+        find /run /sys/fs/bpf -name '*bysyscall*'";
+    start()?;
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--", "sh", "-ec", THERE, "sh"]).arg(path("bysyscall"));
+    let said = succeed(&mut command)?;
+    let (status_there, left) = said.rsplit_once('}').context("no status")?;
+    ensure!(status_there.contains("\"running\": true"), "{said}");
+    ensure!(left.trim().is_empty(), "left behind: {left}");
+    let here = status()?;
+    ensure!(here["running"] == true, "{here}");
     stop()?;
     ensure_no_traces()
 }

@@ -17,7 +17,8 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatVfsMountFlags, StatxFlags, statx};
+use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, MountFlags, UnmountFlags, fsopen, mount, mount_remount, unmount};
 
 /// Shown as the source of our mounts, so that users see whose they are.
@@ -35,22 +36,36 @@ pub enum Mounted {
     Foreign(String),
 }
 
-/// Looks what is mounted at `path`.
+/// Looks what is mounted at `path`. What only the table of mounts still shows,
+/// as something is mounted over a directory above it, is not there.
 ///
 /// # Errors
 ///
-/// If the table of mounts cannot be read.
+/// If the table of mounts cannot be read or the kernel does not tell the mount
+/// (`STATX_MNT_ID`, Linux 5.8).
 pub fn mounted(path: &Path) -> Result<Mounted> {
     const TABLE: &str = "/proc/thread-self/mountinfo";
-    Ok(topmost(&fs::read_to_string(TABLE).with_context(|| format!("cannot read {TABLE}"))?, path))
+    let stat = match statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MNT_ID) {
+        Err(Errno::NOENT) => return Ok(Mounted::Nothing),
+        result => result.with_context(|| format!("cannot examine {}", path.display()))?,
+    };
+    ensure!(
+        stat.stx_mask & StatxFlags::MNT_ID.bits() != 0,
+        "the kernel does not tell on which mount {} is",
+        path.display()
+    );
+    let table = fs::read_to_string(TABLE).with_context(|| format!("cannot read {TABLE}"))?;
+    Ok(find(&table, stat.stx_mnt_id, path))
 }
 
-/// The same from the text of `/proc/self/mountinfo` (proc(5)).
-fn topmost(table: &str, path: &Path) -> Mounted {
-    let at_path =
-        |line: &&str| line.split(' ').nth(4).is_some_and(|point| Path::new(point) == path);
-    let line = table.lines().rev().find(at_path);
-    let Some((_, rest)) = line.and_then(|line| line.split_once(" - ")) else {
+/// The same from the text of `/proc/self/mountinfo` (proc(5)) and the mount on which `path` lies.
+fn find(table: &str, mount: u64, path: &Path) -> Mounted {
+    let is_it = |line: &&str| {
+        let mut words = line.split(' ');
+        words.next().and_then(|id| id.parse().ok()) == Some(mount)
+            && words.nth(3).is_some_and(|point| Path::new(point) == path)
+    };
+    let Some((_, rest)) = table.lines().find(is_it).and_then(|line| line.split_once(" - ")) else {
         return Mounted::Nothing;
     };
     let mut words = rest.split(' ');
@@ -345,18 +360,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_topmost_mount_counts() {
+    fn the_mount_right_at_the_path_counts() {
         let ours = "31 25 0:40 / /sys/fs/bpf rw,nosuid shared:7 - bpf bysyscall rw,mode=700\n";
         let other = "32 25 0:41 / /sys/fs/bpf rw,nosuid - tmpfs bpf rw,mode=700\n";
         let elsewhere = "33 25 0:42 / /run/bysyscall rw,nosuid - bpf bysyscall rw\n";
+        let table = [other, ours, elsewhere].concat();
         let path = Path::new("/sys/fs/bpf");
-        assert_eq!(topmost(ours, path), Mounted::Ours("bpf".to_owned()));
-        assert_eq!(
-            topmost(&[other, ours, elsewhere].concat(), path),
-            Mounted::Ours("bpf".to_owned())
-        );
-        assert_eq!(topmost(&[ours, other].concat(), path), Mounted::Foreign("tmpfs".to_owned()));
-        assert_eq!(topmost(elsewhere, path), Mounted::Nothing);
-        assert_eq!(topmost("", path), Mounted::Nothing);
+        assert_eq!(find(&table, 31, path), Mounted::Ours("bpf".to_owned()));
+        assert_eq!(find(&table, 32, path), Mounted::Foreign("tmpfs".to_owned()));
+        assert_eq!(find(&table, 25, path), Mounted::Nothing);
+        assert_eq!(find(&table, 33, path), Mounted::Nothing);
+        assert_eq!(find("", 31, path), Mounted::Nothing);
+    }
+
+    #[test]
+    fn a_mount_is_seen_only_where_it_is_to_be_found() -> Result<()> {
+        assert_eq!(mounted(Path::new("/proc"))?, Mounted::Foreign("proc".to_owned()));
+        assert_eq!(mounted(Path::new("/proc/self"))?, Mounted::Nothing);
+        assert_eq!(mounted(Path::new("/there/is/no/such/thing"))?, Mounted::Nothing);
+        Ok(())
     }
 }

@@ -125,9 +125,10 @@ impl Boot {
             "LAB_CPUS={cpus} LAB_RDPID={rdpid} LAB_LOCKDOWN={lockdown} /lab/target/lab/lab --color never"
         );
         let integration = "/lab/target/lab/integration --color never";
-        // Whether all of it is on.
-        let whole =
-            format!("BYSYSCALL_TESTS='guest:: service::all_is_on service::finds_the_cpu' {lab}");
+        // Whether all of it is on; the last one stops the service.
+        let whole = format!(
+            "BYSYSCALL_TESTS='guest:: service::all_is_on service::finds_the_cpu service::leaves_nothing' {lab}"
+        );
         let commands = match &self.selection {
             Selection::Integration => {
                 let skip: String = SERVICE.iter().map(|name| format!(" --skip {name}")).collect();
