@@ -273,7 +273,7 @@ fn another_hidden_under_run() -> Result<()> {
 }
 
 fn two_starts_at_once() -> Result<()> {
-    for _ in 0..5 {
+    for _ in 0..(5 / patience::scale()).max(2) {
         stop()?;
         let starts =
             [spawn(loader(&["start"]))?, spawn(loader(&["start"]))?, spawn(loader(&["start"]))?];

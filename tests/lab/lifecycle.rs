@@ -174,7 +174,7 @@ fn upgrade_and_back() -> Result<()> {
     for (old, new) in [(&this, &other), (&other, &this)] {
         old.service("start")?;
         ensure!(old.serves()? && !new.serves()?, "the service is not of the old version");
-        let seconds = 4 + patience::scale();
+        let seconds = 4 + patience::scale() / 2;
         let mut command = resting(plain("bracket", &["load", &seconds.to_string()]));
         command.env("LD_PRELOAD", &old.library);
         let mut running = spawn(command)?;

@@ -197,7 +197,7 @@ fn lists_are_read_as_ld_so_reads_them() -> Result<()> {
     let mut runner = TestRunner::deterministic();
     let contents =
         proptest::collection::vec(proptest::sample::select(&b"xy/#: \t\n\n##\0"[..]), 0..40);
-    for _ in 0..1000 {
+    for _ in 0..1000 / patience::scale() {
         let content = contents.new_tree(&mut runner).map_err(anyhow::Error::msg)?.current();
         fs::write(PRELOAD, &content)?;
         let said = output(&mut Command::new("/bin/true"))?.stderr;
