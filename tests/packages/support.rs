@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bysyscall_tests::built;
 use bysyscall_tests::process::{output, succeed, text};
 
@@ -57,11 +57,19 @@ pub fn rpm_query(package: &Path, query: &[&str]) -> Result<String> {
     succeed(Command::new("rpm").arg("-qp").args(query).arg(package))
 }
 
-/// Lines of a checker's output that are errors.
+/// Lines of a checker's output that are errors; where there are none, it must say by its exit code too
+/// that it has looked and found none.
 pub fn errors(command: &mut Command, mark: &str) -> Result<Vec<String>> {
     let output = output(command)?;
     let said = text(&output.stdout) + &text(&output.stderr);
-    Ok(said.lines().filter(|line| line.contains(mark)).map(str::to_owned).collect())
+    let errors: Vec<String> =
+        said.lines().filter(|line| line.contains(mark)).map(str::to_owned).collect();
+    ensure!(
+        output.status.success() || !errors.is_empty(),
+        "{command:?}: {}: {said}",
+        output.status
+    );
+    Ok(errors)
 }
 
 /// Writes an executable file.
