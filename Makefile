@@ -254,7 +254,7 @@ package-check: programs deb rpm ## Look at the packages, run their scripts, inst
 	$(CARGO) test --release --locked --package bysyscall-tests --test packages
 
 package-test: PACKAGES += $(VM_PACKAGES)
-package-test: package-check ## The same, then install, upgrade and remove them in guests (root); KERNELS="6.1 6.12 7.2" CUTS=100 SEED=n
+package-test: package-check other-abi ## The same, then install, upgrade and remove them in guests (root); KERNELS="6.1 6.12 7.2" CUTS=100 SEED=n
 	@$(CARGO) build --release --locked --quiet --package bysyscall-tests --bin vm-test
 	@$(RELEASE)/vm-test --packages $(CUTS:%=--cuts %) $(SEED:%=--seed %) $(KERNELS)
 

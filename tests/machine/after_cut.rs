@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use bysyscall_tests::fixture::trial;
 use libtest_mimic::Trial;
 
-use crate::support::{LIBRARY, PRELOAD, is_enabled, package, said_by, sh, status};
+use crate::support::{LIBRARY, PRELOAD, Version, is_enabled, package, said_by, sh, status};
 use crate::units;
 
 pub fn trials() -> Vec<Trial> {
@@ -62,7 +62,7 @@ fn dpkg_completes() -> Result<()> {
     sh("dpkg --configure --pending")?;
     let broken = sh("dpkg --audit")?;
     if !broken.is_empty() {
-        sh(&format!("dpkg --install '{}'", package(false)?.display()))?;
+        sh(&format!("dpkg --install '{}'", package(Version::This)?.display()))?;
     }
     let broken = sh("dpkg --audit; apt-get check --quiet=2")?;
     ensure!(broken.is_empty(), "{broken}");

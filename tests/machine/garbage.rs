@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use bysyscall_tests::fixture::trial;
 use libtest_mimic::Trial;
 
-use crate::support::{package, said_by, sh};
+use crate::support::{Version, package, said_by, sh};
 use crate::units;
 
 pub fn trials() -> Vec<Trial> {
@@ -19,7 +19,7 @@ pub fn trials() -> Vec<Trial> {
 
 /// With our entry, and the library as it was before it was broken.
 fn is_written() -> Result<()> {
-    let package = package(false)?;
+    let package = package(Version::This)?;
     sh(&format!("dpkg --install {}; systemctl enable bysyscall", package.display()))?;
     sh("for file in /etc/ld.so.preload /etc/bysyscall.conf; do
             head --bytes=300 /dev/urandom >$file

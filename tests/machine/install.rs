@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use bysyscall_tests::fixture::trial;
 use libtest_mimic::Trial;
 
-use crate::support::{LIBRARY, PRELOAD, package, property, scripted, sh};
+use crate::support::{LIBRARY, PRELOAD, Version, package, property, scripted, sh};
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -24,7 +24,7 @@ pub fn trials() -> Vec<Trial> {
 /// As a person does who has the file.
 fn by_apt() -> Result<()> {
     sh("apt-get --quiet=2 update")?;
-    let package = package(false)?;
+    let package = package(Version::This)?;
     sh(&format!(
         "cd '{}'; apt-get install --yes ./bysyscall_*.deb",
         package.with_file_name("").display()

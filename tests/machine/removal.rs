@@ -8,7 +8,7 @@ use bysyscall_tests::fixture::trial;
 use libtest_mimic::Trial;
 
 use crate::journal::is_clean;
-use crate::support::{PRELOAD, package, said_by, sh};
+use crate::support::{PRELOAD, Version, package, said_by, sh};
 use crate::units;
 
 /// Files and mounts with our name, but for what dpkg and the journal remember and the tests themselves.
@@ -74,7 +74,7 @@ fn of_what_is_only_unpacked() -> Result<()> {
          dpkg --unpack {0}
          apt-get purge --yes bysyscall
          systemctl restart cron",
-        package(false)?.display()
+        package(Version::This)?.display()
     ))?;
     ensure!(!Path::new(PRELOAD).exists(), "{PRELOAD} is still there");
     let traces = sh(TRACES)?;

@@ -56,9 +56,24 @@ pub fn property(unit: &str, property: &str) -> Result<String> {
     Ok(value.trim().to_owned())
 }
 
-/// The Debian package under test, or the next version of it.
-pub fn package(is_next: bool) -> Result<PathBuf> {
-    let dir = built::target(if is_next { "package/next" } else { "package/debian" })?;
+/// Which Debian package.
+#[derive(Clone, Copy)]
+pub enum Version {
+    /// The one under test.
+    This,
+    /// The next one, which is the same otherwise.
+    Next,
+    /// The one after that, of another ABI.
+    OtherAbi,
+}
+
+/// A Debian package of ours.
+pub fn package(version: Version) -> Result<PathBuf> {
+    let dir = built::target(match version {
+        Version::This => "package/debian",
+        Version::Next => "package/next",
+        Version::OtherAbi => "package/other-abi",
+    })?;
     for entry in fs::read_dir(&dir)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -8,7 +8,7 @@ use bysyscall_tests::fixture::trial;
 use bysyscall_tests::log::most_bypassed;
 use libtest_mimic::Trial;
 
-use crate::support::{ensure_bypasses, is_enabled, package, property, said_by, sh};
+use crate::support::{Version, ensure_bypasses, is_enabled, package, property, said_by, sh};
 
 const CONFIG: &str = "/etc/bysyscall.conf";
 const EDIT: &str = "\n# An administrator was here.\n";
@@ -16,7 +16,9 @@ const EDIT: &str = "\n# An administrator was here.\n";
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("upgrade::keeps_processes_right", keeps_processes_right),
-        trial("upgrade::keeps_what_is_enabled", keeps_what_is_enabled),
+        trial("upgrade::keeps_what_is_enabled", || keeps_what_is_enabled(Version::Next)),
+        trial("upgrade::restarts_for_another_abi", restarts_for_another_abi),
+        trial("upgrade::goes_on_by_another_abi", || keeps_what_is_enabled(Version::OtherAbi)),
     ]
 }
 
@@ -43,30 +45,45 @@ assert all(os.getpid() == pid for _ in range(100000))' <>go >old 2>&1 &
     if grep --invert-match ' 0 mismatches' load; then exit 1; fi
     cat old >&2";
 
+/// Since when the service runs, and what its processes hold.
+fn service() -> Result<(String, String)> {
+    Ok((property("bysyscall", "ActiveEnterTimestamp")?, sh("ls /run/bysyscall-hold")?))
+}
+
+/// Installs it under load; what the old process has logged. None may have got a wrong answer.
+fn upgrade(version: Version) -> Result<String> {
+    let (said, log) = said_by(&format!("NEXT='{}'{MEANWHILE}", package(version)?.display()))?;
+    ensure!(said.contains(" 0 mismatches"), "{said}");
+    Ok(log)
+}
+
 fn keeps_processes_right() -> Result<()> {
-    let service = || {
-        Ok::<_, anyhow::Error>((
-            property("bysyscall", "ActiveEnterTimestamp")?,
-            sh("ls /run/bysyscall-hold")?,
-        ))
-    };
     let config = fs::read_to_string(CONFIG)?;
     fs::write(CONFIG, config + EDIT)?;
     let before = service()?;
-    let next = package(true)?;
-    let (said, log) = said_by(&format!("NEXT='{}'{MEANWHILE}", next.display()))?;
-    ensure!(said.contains(" 0 mismatches"), "{said}");
+    let log = upgrade(Version::Next)?;
     ensure!(most_bypassed(&log, "getpid") >= 90_000, "the old process: {log}");
     let after = service()?;
     ensure!(before == after, "the service was restarted: {before:?}, {after:?}");
     Ok(())
 }
 
-fn keeps_what_is_enabled() -> Result<()> {
-    let version = "dpkg-query --show --showformat='${Version}' bysyscall";
+/// It serves none that begins then, so the installation restarts it.
+fn restarts_for_another_abi() -> Result<()> {
+    let before = service()?;
+    upgrade(Version::OtherAbi)?;
+    let after = service()?;
+    ensure!(before.0 != after.0 && before.1 != after.1, "the service was not restarted: {after:?}");
+    let state = property("bysyscall", "ActiveState")?;
+    ensure!(state == "active", "bysyscall is {state}");
+    Ok(())
+}
+
+fn keeps_what_is_enabled(version: Version) -> Result<()> {
+    let installed = "dpkg-query --show --showformat='${Version}' bysyscall";
     sh(&format!(
-        "[ \"$({version})\" = \"$(dpkg-deb --field {} Version)\" ]",
-        package(true)?.display()
+        "[ \"$({installed})\" = \"$(dpkg-deb --field {} Version)\" ]",
+        package(version)?.display()
     ))?;
     ensure!(is_enabled()?, "the upgrade has disabled it");
     ensure_bypasses("as_lab BYSYSCALL_LOG=info $LAB/target/programs/getpid 100000")?;

@@ -29,7 +29,13 @@ pub const OF_LAB: [&str; 12] = [
     "target/static/release/bysyscall-rescue",
 ];
 /// And what those of the packages do.
-pub const OF_PACKAGES: [&str; 3] = ["tests/vm", "target/programs", "target/package/debian"];
+pub const OF_PACKAGES: [&str; 5] = [
+    "tests/vm",
+    "target/other-abi/bysyscall",
+    "target/other-abi/libbysyscall.so",
+    "target/programs",
+    "target/package/debian",
+];
 
 /// Builds test programs, and tells where they are: theirs, and that of the soak.
 pub fn build_tests(names: &[&str]) -> Result<Vec<(String, PathBuf)>> {
@@ -69,22 +75,28 @@ pub fn make(cache: &Cache, paths: &[&str], tests: &[(String, PathBuf)]) -> Resul
     }
     let packages = dir.join("target/package");
     if packages.exists() {
-        make_next_version(&packages)?;
+        make_next_versions(&packages)?;
     }
     let image = cache.scratch().join("payload.ext4");
     image::make(&dir, &image, 0)?;
     Ok(image)
 }
 
-/// The same package with a higher version, to upgrade to.
-fn make_next_version(packages: &Path) -> Result<()> {
+/// The same package with a higher version, to upgrade to, and then with one of another ABI.
+fn make_next_versions(packages: &Path) -> Result<()> {
     let script = "
         package=$(ls debian/bysyscall_*.deb)
-        dpkg-deb --raw-extract $package unpacked
         version=$(dpkg-deb --field $package Version)
-        sed -i \"s/^Version: .*/Version: $version+next/\" unpacked/DEBIAN/control
-        mkdir next
-        dpkg-deb --root-owner-group -Zgzip --build unpacked next
+        dpkg-deb --raw-extract $package unpacked
+        for next in next other-abi; do
+            sed -i \"s/^Version: .*/Version: $version+$next/\" unpacked/DEBIAN/control
+            if [ $next = other-abi ]; then
+                install ../other-abi/bysyscall unpacked/usr/sbin
+                install --mode=644 ../other-abi/libbysyscall.so unpacked/usr/lib/x86_64-linux-gnu
+            fi
+            mkdir $next
+            dpkg-deb --root-owner-group -Zgzip --build unpacked $next
+        done
         rm -r unpacked";
     let mut command = Command::new("sh");
     output(command.args(["-euc", script]).current_dir(packages)).map(drop)
