@@ -27,6 +27,7 @@ pub fn trials() -> Vec<Trial> {
             "enabled::confined_units_start_on_demand",
             units::ensure_confined_units_start_on_demand,
         ),
+        trial("enabled::serves_what_apparmor_confines", serves_what_apparmor_confines),
         trial("enabled::runs_where_it_may_not_be_mapped", runs_where_it_may_not_be_mapped),
         scripted("enabled::manual_shows", "as_lab man -P cat bysyscall | grep -q '^SEE ALSO'"),
     ]
@@ -72,6 +73,20 @@ fn serves_services() -> Result<()> {
         ensure_served(unit)?;
     }
     Ok(())
+}
+
+/// By what nearly all profiles include. That nothing was refused the journal shows.
+fn serves_what_apparmor_confines() -> Result<()> {
+    sh("printf '%s\n' '#include <tunables/global>' 'profile confined /usr/local/bin/confined-* {' \
+            '#include <abstractions/base>' '}' >/var/tmp/profile
+        apparmor_parser --replace /var/tmp/profile
+        cp $LAB/target/programs/getpid /usr/local/bin/confined-getpid
+        cp /bin/cat /usr/local/bin/confined-cat")?;
+    let (_, refusal) = said_by("! confined-cat /etc/shadow")?;
+    ensure!(refusal.contains("Permission denied"), "it is not confined: {refusal}");
+    let maps = sh("confined-cat /proc/self/maps")?;
+    ensure!(maps.contains("/run/bysyscall-hold/"), "makes real calls: {maps}");
+    ensure_bypasses("as_lab BYSYSCALL_LOG=info confined-getpid 100000")
 }
 
 /// What is said then is the loader's, not ours.

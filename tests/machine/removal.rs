@@ -18,6 +18,10 @@ const TRACES: &str = "
     find /run /dev /sys/fs/bpf /tmp /var/tmp -name '*bysyscall*'
     grep bysyscall /proc/mounts || true";
 
+/// What an administrator may have written to.
+const CONFIGURATION: [&str; 2] =
+    ["/etc/bysyscall.conf", "/etc/apparmor.d/abstractions/base.d/bysyscall"];
+
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("removal::leaves_the_configuration", leaves_the_configuration),
@@ -48,9 +52,11 @@ fn leaves_the_configuration() -> Result<()> {
         // What dpkg keeps to purge it.
         .filter(|line| !line.starts_with("/var/lib/dpkg/info/bysyscall."))
         .collect();
-    unexpected.retain(|line| *line != "/etc/bysyscall.conf");
+    unexpected.retain(|line| !CONFIGURATION.contains(line));
     ensure!(unexpected.is_empty(), "left behind: {unexpected:?}");
-    ensure!(Path::new("/etc/bysyscall.conf").exists(), "the configuration is gone already");
+    for file in CONFIGURATION {
+        ensure!(Path::new(file).exists(), "{file} is gone already");
+    }
     Ok(())
 }
 

@@ -28,6 +28,7 @@ pub fn trials() -> Vec<Trial> {
 fn has_what_is_to_be_installed() -> Result<()> {
     let files = deb_files(&deb("bysyscall")?)?;
     let expected = [
+        "-rw-r--r-- root/root ./etc/apparmor.d/abstractions/base.d/bysyscall",
         "-rw-r--r-- root/root ./etc/bysyscall.conf",
         "-rw-r--r-- root/root ./usr/lib/systemd/system/bysyscall.service",
         "-rw-r--r-- root/root ./usr/lib/x86_64-linux-gnu/libbysyscall.so",
@@ -73,7 +74,10 @@ fn has_what_is_to_be_installed() -> Result<()> {
 fn keeps_what_the_administrator_wrote() -> Result<()> {
     let info =
         succeed(Command::new("dpkg-deb").arg("--info").arg(deb("bysyscall")?).arg("conffiles"))?;
-    ensure!(info.trim() == "/etc/bysyscall.conf", "conffiles: {info}");
+    let mut files: Vec<&str> = info.lines().collect();
+    files.sort_unstable();
+    let expected = ["/etc/apparmor.d/abstractions/base.d/bysyscall", "/etc/bysyscall.conf"];
+    ensure!(files == expected, "conffiles: {info}");
     Ok(())
 }
 
