@@ -293,6 +293,11 @@ fn switched_off() -> Result<()> {
         ensure!(is_attached(&format!("bysys_{hook}")) == Some(false), "{hook}: {status}");
     }
     ensure!(is_attached("bysys_switch") == Some(true), "{status}");
+    // Of which it would otherwise tell for some seconds that their answers are yet to come.
+    ensure!(status["threads_added_up"].is_null(), "{status}");
+    let of_threads = "processes with several threads";
+    let said = succeed(&mut loader(&["status"]))?;
+    ensure!(!said.contains(of_threads), "{said}");
     let wrappers = status["wrappers"].clone();
     let off = |name: &str| {
         let row = wrappers.as_array()?.iter().find(|row| row["name"] == name)?;

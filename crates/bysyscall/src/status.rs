@@ -36,7 +36,8 @@ pub struct Status {
     cpu_number_by: Option<&'static str>,
     /// How they tell the time since an anchor: by the time stamp counter, `rdtscp`, or the clock of the `vdso`.
     time_by: Option<&'static str>,
-    /// Whether CPU times of a process of several threads are answered; `null`: not yet, and perhaps never.
+    /// Whether CPU times of a process of several threads are answered; `null`: not yet, and perhaps never, or
+    /// those of no process are.
     #[serde(rename = "threads_added_up", serialize_with = "are_all_told")]
     switches: Option<Switches>,
     /// What `getrusage()` tells of threads and processes: `exact`, by real calls, or as of the last `tick`.
@@ -188,7 +189,11 @@ pub fn collect() -> Result<Status> {
         held: service.map(is_held),
         cpu_number_by: service.map(cpu_number_by),
         time_by: service.map(time_by),
-        switches: published.map(|(_, switches)| switches),
+        switches: published.and_then(|(published, switches)| {
+            let accounted =
+                bysyscall_abi::USAGE_BY_TICK | bysyscall_abi::wrappers_that_need("bysys_tick");
+            (published & accounted != 0).then_some(switches)
+        }),
         getrusage: published.map(|(published, _)| {
             if published & bysyscall_abi::USAGE_BY_TICK != 0 { "tick" } else { "exact" }
         }),
