@@ -3,42 +3,84 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
-use bysyscall_tests::built;
-use bysyscall_tests::fixture::trial;
+use anyhow::{Context, Result, bail, ensure};
+use bysyscall_tests::fixture::{Verdict, trial, verdict};
 use bysyscall_tests::process::succeed;
+use bysyscall_tests::{built, patience};
 use libtest_mimic::Trial;
 
-use crate::support::{LIBRARY, ensure_bypasses, is_enabled, sh};
+use crate::support::{LIBRARY, ensure_bypasses, is_enabled};
+
+/// A program whose scenarios bracket answers.
+struct Judge {
+    program: &'static str,
+    /// In the names of the tests.
+    prefix: &'static str,
+    /// What each scenario is told.
+    arguments: &'static [&'static str],
+    none_wrong: &'static str,
+}
+
+const JUDGES: [Judge; 2] = [
+    Judge { program: "bracket", prefix: "bracket", arguments: &[], none_wrong: " 0 mismatches" },
+    Judge {
+        program: "clocks",
+        prefix: "bracket::clocks",
+        arguments: &["1"],
+        none_wrong: " 0 wrong",
+    },
+];
+/// No scenario takes so many seconds of a machine.
+const TIME_LIMIT: u64 = 45;
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![trial("bracket::library_is_preloaded", library_is_preloaded)];
-    match scenarios() {
-        Ok(scenarios) => trials.extend(scenarios.into_iter().map(|(name, script)| {
-            trial(format!("bracket::{name}"), move || {
-                let said = sh(&script)?;
-                ensure!(said.contains(" 0 mismatches"), "{said}");
-                Ok(())
-            })
-        })),
-        Err(error) => trials.push(trial("bracket::scenarios", || Err(error))),
+    for judge in &JUDGES {
+        match judge.scenarios() {
+            Ok(scenarios) => trials.extend(scenarios.into_iter().map(|(name, mut command)| {
+                trial(format!("{}::{name}", judge.prefix), move || {
+                    match verdict(&mut command, judge.none_wrong)? {
+                        Verdict::Right => Ok(()),
+                        Verdict::Wrong(said) => bail!("{said}"),
+                        Verdict::Skipped(reason) => bail!("skipped itself: {reason}"),
+                    }
+                })
+            })),
+            Err(error) => {
+                trials.push(trial(format!("{}::scenarios", judge.prefix), || Err(error)));
+            }
+        }
     }
     trials
 }
 
-/// What `bracket list` names, each as a script: by an ordinary user, where that may do what it takes.
-fn scenarios() -> Result<Vec<(String, String)>> {
-    let list = succeed(Command::new(built::program("bracket")?).arg("list"))?;
-    let scenario = |line: &str| {
-        let name = line.split(' ').next()?.to_owned();
-        let user = if line.ends_with(", root") { "" } else { "as_lab" };
-        let library = if line.contains("LIBRARY") { LIBRARY } else { "" };
-        let script = format!("{user} $LAB/target/programs/bracket {name} {library}");
-        Some((name, script))
-    };
-    list.lines()
-        .map(|line| scenario(line).with_context(|| format!("bracket list: {line}")))
-        .collect()
+impl Judge {
+    /// Names, and what runs them: as an ordinary user, where that may do what it takes.
+    fn scenarios(&self) -> Result<Vec<(String, Command)>> {
+        let program = built::program(self.program)?;
+        let limit = patience::seconds(TIME_LIMIT).as_secs().to_string();
+        let list = succeed(Command::new(&program).arg("list"))?;
+        let scenario = |line: &str| {
+            let (name, needs_root) = match line.strip_suffix(", root") {
+                Some(line) => (line.split(' ').next()?, true),
+                None => (line.split(' ').next()?, false),
+            };
+            let mut command = Command::new("timeout");
+            command.args(["--signal=KILL", &limit]).current_dir("/");
+            if !needs_root {
+                command.args(["runuser", "-u", "lab", "--"]);
+            }
+            command.arg(&program).arg(name).args(self.arguments);
+            if line.contains("LIBRARY") {
+                command.arg(LIBRARY);
+            }
+            command.env("CLOCKS_LIBRARY", LIBRARY);
+            Some((name.to_owned(), command))
+        };
+        list.lines()
+            .map(|line| scenario(line).with_context(|| format!("{} list: {line}", self.program)))
+            .collect()
+    }
 }
 
 fn library_is_preloaded() -> Result<()> {
