@@ -15,16 +15,21 @@ pub fn trials() -> Vec<Trial> {
             refused("mount --bind -o ro /etc /etc", "umount /etc", "read-only file system")
         }),
         trial("refused::full_disk", || {
-            // Of the file system that has /etc and what is remembered: the rest of it, root's share too.
+            // A file system of its own has /etc and what is remembered: on the machine's, the journal is made
+            // shorter as soon as there is no room.
             refused(
-                "mkdir /filler
-                 cat /dev/zero >/filler/all 2>/dev/null || true
-                 sync
-                 number=0
-                 while head --bytes=4096 /dev/zero >/filler/$number 2>/dev/null; do
-                     number=$((number + 1))
-                 done",
-                "rm -r /filler",
+                "mkdir /full
+                 mount -t tmpfs -o size=64m full /full
+                 mkdir /full/remembered
+                 cp --archive /etc /full/etc
+                 [ -d /var/lib/bysyscall ] || mkdir /var/lib/bysyscall /full/is-new
+                 cat /dev/zero >/full/all 2>/dev/null || true
+                 mount --bind /full/remembered /var/lib/bysyscall
+                 mount --bind /full/etc /etc",
+                "umount /etc /var/lib/bysyscall
+                 [ ! -d /full/is-new ] || rmdir /var/lib/bysyscall
+                 umount /full
+                 rmdir /full",
                 "No space left",
             )
         }),
