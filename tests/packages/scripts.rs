@@ -179,10 +179,16 @@ fn what_was_only_unpacked_is_removed() -> Result<()> {
 
 fn nothing_is_left() -> Result<()> {
     pretend(false, 0)?;
+    // As if no prerm had stopped the service.
+    let calls = [
+        "systemctl daemon-reload",
+        "systemctl --quiet is-active bysyscall.service",
+        "systemctl stop bysyscall.service",
+    ];
     for action in ["remove", "purge"] {
         fs::create_dir("/var/lib/bysyscall")?;
         fs::write("/var/lib/bysyscall/ld.so.preload", "")?;
-        expect("postrm", &[action], &["systemctl daemon-reload"])?;
+        expect("postrm", &[action], &calls)?;
         ensure!(!Path::new("/var/lib/bysyscall").exists(), "postrm {action} leaves its state");
     }
     Ok(())
