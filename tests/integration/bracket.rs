@@ -4,15 +4,14 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use bysyscall_tests::patience;
 use bysyscall_tests::process::{count_calls, succeed};
 use bysyscall_tests::selection::skip;
 use libtest_mimic::Trial;
 
 use crate::fixture::{
-    self, Verdict, as_nobody, is_attached, library, limited, path, plain, start, status, trial,
-    verdict,
+    self, as_nobody, ensure_right, is_attached, library, limited, path, plain, start, status, trial,
 };
 
 /// No scenario takes as long, by far; a hung one is ended.
@@ -97,11 +96,7 @@ fn command(scenario: &Scenario, number: u32) -> Command {
 
 fn run(mut command: Command) -> Result<()> {
     start()?;
-    match verdict(&mut command, NONE_WRONG)? {
-        Verdict::Right => Ok(()),
-        Verdict::Wrong(said) => bail!("{said}"),
-        Verdict::Skipped(reason) => bail!("skipped itself: {reason}"),
-    }
+    ensure_right(&mut command, NONE_WRONG)
 }
 
 /// The brackets can fail: a library that lies now and then is found out.

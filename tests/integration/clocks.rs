@@ -10,8 +10,8 @@ use bysyscall_tests::{accounting, patience, records};
 use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::fixture::{
-    self, Verdict, adds_up_threads, as_nobody, ensure_success, library, limited, loader, plain,
-    preloaded, start, status, stop, trial, verdict,
+    self, Verdict, adds_up_threads, as_nobody, ensure_right, ensure_success, library, limited,
+    loader, plain, preloaded, start, status, stop, trial, verdict,
 };
 
 /// No scenario takes as long, by far; a hung one is ended.
@@ -95,14 +95,10 @@ fn run_as_of_tick(scenario: &str) -> Result<()> {
     if scenario.contains("threads") {
         adds_up_threads(status)?;
     }
-    let verdict =
-        verdict(&mut limited(TIME_LIMIT, "clocks", &[scenario, seconds(), "tick"]), NONE_WRONG);
+    let mut command = limited(TIME_LIMIT, "clocks", &[scenario, seconds(), "tick"]);
+    let result = ensure_right(&mut command, NONE_WRONG);
     stop()?;
-    match verdict? {
-        Verdict::Right => Ok(()),
-        Verdict::Wrong(said) => bail!("{said}"),
-        Verdict::Skipped(reason) => bail!("skipped itself: {reason}"),
-    }
+    result
 }
 
 /// Processes for which there is no record any more.

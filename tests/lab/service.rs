@@ -3,10 +3,10 @@
 
 use std::{env, fs};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use bysyscall_abi::arch::has_counter;
 use bysyscall_tests::fixture::{
-    Verdict, ensure_no_traces, preloaded, start, status, stop, trial, verdict,
+    ensure_no_traces, ensure_right, preloaded, start, status, stop, trial,
 };
 use bysyscall_tests::log::most_bypassed;
 use bysyscall_tests::process::{output, text};
@@ -80,10 +80,7 @@ impl Drop for Clocksource {
 
 fn ensure_clocks_are_right() -> Result<()> {
     const SCENARIO: [&str; 2] = ["busy", "2"];
-    match verdict(&mut preloaded("clocks", &SCENARIO), " 0 wrong")? {
-        Verdict::Right => Ok(()),
-        Verdict::Wrong(said) | Verdict::Skipped(said) => bail!("{said}"),
-    }
+    ensure_right(&mut preloaded("clocks", &SCENARIO), " 0 wrong")
 }
 
 /// Else CPU times would be told by a system call.

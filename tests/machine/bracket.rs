@@ -3,13 +3,13 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
-use bysyscall_tests::fixture::{Verdict, trial, verdict};
+use anyhow::{Context, Result, ensure};
+use bysyscall_tests::fixture::{ensure_right, trial};
 use bysyscall_tests::process::succeed;
 use bysyscall_tests::{built, patience};
 use libtest_mimic::Trial;
 
-use crate::support::{LIBRARY, ensure_bypasses, is_enabled};
+use crate::support::{LIBRARY, TIME_LIMIT, ensure_bypasses, is_enabled};
 
 /// A program whose scenarios bracket answers.
 struct Judge {
@@ -30,8 +30,6 @@ const JUDGES: [Judge; 2] = [
         none_wrong: " 0 wrong",
     },
 ];
-/// No scenario takes so many seconds of a machine.
-const TIME_LIMIT: u64 = 45;
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![trial("bracket::library_is_preloaded", library_is_preloaded)];
@@ -39,11 +37,7 @@ pub fn trials() -> Vec<Trial> {
         match judge.scenarios() {
             Ok(scenarios) => trials.extend(scenarios.into_iter().map(|(name, mut command)| {
                 trial(format!("{}::{name}", judge.prefix), move || {
-                    match verdict(&mut command, judge.none_wrong)? {
-                        Verdict::Right => Ok(()),
-                        Verdict::Wrong(said) => bail!("{said}"),
-                        Verdict::Skipped(reason) => bail!("skipped itself: {reason}"),
-                    }
+                    ensure_right(&mut command, judge.none_wrong)
                 })
             })),
             Err(error) => {
@@ -61,13 +55,10 @@ impl Judge {
         let limit = patience::seconds(TIME_LIMIT).as_secs().to_string();
         let list = succeed(Command::new(&program).arg("list"))?;
         let scenario = |line: &str| {
-            let (name, needs_root) = match line.strip_suffix(", root") {
-                Some(line) => (line.split(' ').next()?, true),
-                None => (line.split(' ').next()?, false),
-            };
+            let name = line.split([' ', ',']).next()?;
             let mut command = Command::new("timeout");
             command.args(["--signal=KILL", &limit]).current_dir("/");
-            if !needs_root {
+            if !line.ends_with(", root") {
                 command.args(["runuser", "-u", "lab", "--"]);
             }
             command.arg(&program).arg(name).args(self.arguments);

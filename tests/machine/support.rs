@@ -18,8 +18,8 @@ pub const LIBRARY: &str = "/usr/lib64/libbysyscall.so";
 pub const PRELOAD: &str = "/etc/ld.so.preload";
 /// What the tests of one boot leave for those of the next.
 const NOTES: &str = "/var/tmp/machine-test";
-/// No script takes so many seconds of a machine.
-const TIME_LIMIT: u64 = 45;
+/// No script and no scenario takes so many seconds of a machine.
+pub const TIME_LIMIT: u64 = 45;
 
 /// A shell script that must succeed, as a test.
 pub fn scripted(name: &'static str, script: &'static str) -> Trial {

@@ -195,6 +195,15 @@ pub fn verdict(command: &mut Command, none_wrong: &str) -> Result<Verdict> {
     }
 }
 
+/// None is wrong, and all were looked at.
+pub fn ensure_right(command: &mut Command, none_wrong: &str) -> Result<()> {
+    match verdict(command, none_wrong)? {
+        Verdict::Right => Ok(()),
+        Verdict::Wrong(said) => bail!("{said}"),
+        Verdict::Skipped(reason) => bail!("skipped itself: {reason}"),
+    }
+}
+
 /// A library that lies is found out. What the program said of it.
 pub fn finds_a_lie(command: &mut Command, none_wrong: &str) -> Result<String> {
     match verdict(command.env("LD_PRELOAD", path("lying.so")), none_wrong)? {
